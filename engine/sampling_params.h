@@ -1,0 +1,41 @@
+// How the tokens of one request are chosen. Plain data with vLLM's meanings; checked by validate() before it reaches the engine.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "engine/request_error.h"
+#include "kernels/base/token.h"
+
+namespace echelon {
+
+struct SamplingParams {
+  float temperature = 1.0f;         ///< 0: greedy
+  int top_k = 0;                    ///< 0 or -1: all
+  float top_p = 1.0f;               ///< (0, 1]
+  float min_p = 0.0f;               ///< [0, 1]
+  float repetition_penalty = 1.0f;  ///< > 0; over prompt and output
+  float presence_penalty = 0.0f;    ///< [-2, 2]; over the output
+  float frequency_penalty = 0.0f;   ///< [-2, 2]
+  uint64_t seed = 0;                ///< always set: the front end draws one when the client gives none, and returns it
+  int max_tokens = 16;              ///< >= 1
+  int min_tokens = 0;               ///< before them no end-of-generation and no stop token is sampled
+  bool ignore_eos = false;
+  std::vector<TokenId> stop_token_ids;  ///< at most kMaxStopTokens
+  int num_logprobs = -1;            ///< -1: none; k: the sampled token's and the k most likely
+  int num_prompt_logprobs = -1;     ///< -1: none; k: likewise for every prompt token but the first
+
+  bool has_penalties() const {
+    return repetition_penalty != 1.0f || presence_penalty != 0.0f || frequency_penalty != 0.0f;
+  }
+  bool operator==(const SamplingParams&) const = default;
+};
+
+inline constexpr int kMaxStopTokens = 128;
+inline constexpr int kMaxLogprobs = 20;
+
+/// Ranges of every field, as OpenAI and vLLM have them; the error names the parameter.
+std::optional<RequestError> validate(const SamplingParams& params, int64_t vocab_size);
+
+}  // namespace echelon
