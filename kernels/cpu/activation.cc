@@ -1,0 +1,72 @@
+// activation.h: where rows go; the arithmetic of quantisation is in kernels/cpu/isa/products_kernels.h.
+#include "kernels/cpu/activation.h"
+
+#include <cstring>
+
+#include "kernels/base/check.h"
+#include "kernels/base/limits.h"
+
+namespace echelon::cpu {
+namespace {
+
+constexpr int64_t kMaxElements = int64_t{1} << 40;  ///< of one activation: keeps every size below in 64 bits
+
+int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+/// Whole cache lines, and never a multiple of 4 KiB, so that 8 rows side by side fall on different sets of the cache.
+int64_t float_stride_of(int64_t cols) {
+  const int64_t stride = round_up(cols, 16);
+  return stride % 1024 == 0 ? stride + 16 : stride;
+}
+
+size_t groups_bytes(int64_t max_rows, int64_t cols) {
+  return static_cast<size_t>(round_up(max_rows, kTileRows) / kTileRows * (round_up(cols, kQuantGroup) / kQuantGroup)) *
+         sizeof(ActivationGroup);
+}
+
+size_t floats_bytes(int64_t max_rows, int64_t cols) {
+  return static_cast<size_t>(max_rows * float_stride_of(cols)) * sizeof(float);
+}
+
+}  // namespace
+
+CpuActivation::CpuActivation(int64_t max_rows, int64_t cols, ActivationForm form, const ProductKernels& kernels)
+    : max_rows_(max_rows),
+      cols_(cols),
+      num_groups_(round_up(cols, kQuantGroup) / kQuantGroup),
+      float_stride_(float_stride_of(cols)),
+      form_(form),
+      kernels_(kernels) {
+  ECHELON_CHECK(max_rows >= 1 && cols >= 1 && max_rows <= kMaxElements / cols, "{} rows of {}", max_rows, cols);
+  if (has_int8()) groups_ = AlignedMemory(groups_bytes(max_rows, cols));
+  if (has_floats()) floats_ = AlignedMemory(floats_bytes(max_rows, cols));
+}
+
+size_t CpuActivation::size_bytes(int64_t max_rows, int64_t cols, ActivationForm form) {
+  ECHELON_CHECK(max_rows >= 1 && cols >= 1 && max_rows <= kMaxElements / cols, "{} rows of {}", max_rows, cols);
+  return (form != ActivationForm::floats ? groups_bytes(max_rows, cols) : 0) +
+         (form != ActivationForm::int8 ? floats_bytes(max_rows, cols) : 0);
+}
+
+void CpuActivation::set_rows(int64_t rows) {
+  ECHELON_CHECK(rows >= 0 && rows <= max_rows_, "{} rows, room for {}", rows, max_rows_);
+  rows_ = rows;
+}
+
+void CpuActivation::write_row(int64_t row, int64_t first_col, const float* values, int64_t count) {
+  ECHELON_CHECK(row >= 0 && row < rows_ && first_col >= 0 && count >= 0 && count <= cols_ - first_col,
+                "row {} of {}, columns {} + {} of {}", row, rows_, first_col, count, cols_);
+  ECHELON_CHECK(first_col % kQuantGroup == 0 && (count % kQuantGroup == 0 || first_col + count == cols_),
+                "columns {} + {} cut a group", first_col, count);
+  if (count == 0) return;
+  if (has_int8()) {
+    ActivationGroup* const tile = groups_.get<ActivationGroup>() + row / kTileRows * num_groups_;
+    kernels_.quantize(values, count, tile + first_col / kQuantGroup, static_cast<int>(row % kTileRows));
+  }
+  if (has_floats()) {
+    std::memcpy(floats_.get<float>() + row * float_stride_ + first_col, values,
+                sizeof(float) * static_cast<size_t>(count));
+  }
+}
+
+}  // namespace echelon::cpu

@@ -1,0 +1,56 @@
+// Activations of the CPU backend: rows quantised per 32 columns for the integer products, plain float32 rows for the
+// others. Norms, gates and attention write rows; linear() (products.h) reads them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/aligned_memory.h"
+#include "kernels/cpu/isa/product_kernels.h"
+
+namespace echelon::cpu {
+
+/// What an activation keeps. Products with quantised weights read `int8` (Compute::int8), all others `floats`; with
+/// Compute::int8 a file that has float matrices too needs `both`.
+enum class ActivationForm : uint8_t { int8, floats, both };
+
+class CpuActivation final : public Activation {
+ public:
+  /// max_rows, cols >= 1 (checked). `kernels` must outlive it.
+  CpuActivation(int64_t max_rows, int64_t cols, ActivationForm form, const ProductKernels& kernels);
+
+  /// Bytes one of these keeps: from the shape alone.
+  static size_t size_bytes(int64_t max_rows, int64_t cols, ActivationForm form);
+
+  /// Rows that will be written and read; 0 <= rows <= max_rows (checked). Contents are not kept.
+  void set_rows(int64_t rows);
+
+  /// Columns [first_col, first_col + count) of a row: first_col a multiple of 32, count a multiple of 32 unless the
+  /// range ends at the last column. Safe from several threads for different (row, group of 32). The thread has the
+  /// float environment set. Quantisation of a group, missing values zeros: m = max |x|; below 2^-119 scale and codes
+  /// are 0 (the scale would be subnormal); else scale = m / 127, code = x * (127 / m), clamped to [-127, 127], rounded
+  /// to nearest even. A NaN becomes 127; infinity spreads.
+  void write_row(int64_t row, int64_t first_col, const float* values, int64_t count);
+
+  int64_t max_rows() const { return max_rows_; }
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  int64_t num_groups() const { return num_groups_; }
+  bool has_int8() const { return form_ != ActivationForm::floats; }
+  bool has_floats() const { return form_ != ActivationForm::int8; }
+
+  /// Tile t of 8 rows: num_groups() groups. has_int8() only.
+  const ActivationGroup* tile(int64_t t) const { return groups_.get<ActivationGroup>() + t * num_groups_; }
+  /// has_floats() only. Rows lie float_stride() floats apart.
+  const float* float_row(int64_t row) const { return floats_.get<float>() + row * float_stride_; }
+  int64_t float_stride() const { return float_stride_; }
+
+ private:
+  int64_t max_rows_, cols_, num_groups_, float_stride_, rows_ = 0;
+  ActivationForm form_;
+  const ProductKernels& kernels_;
+  AlignedMemory groups_, floats_;
+};
+
+}  // namespace echelon::cpu
