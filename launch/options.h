@@ -1,0 +1,77 @@
+// The command line of `echelon serve`: flags, ECHELON_* variables and a YAML file become one plain struct.
+// Every option is defined once, in option_table.cc; parsing starts no MPI and touches nothing but the --config file.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace echelon {
+
+enum class ComputeChoice { automatic, int8, bf16, f32 };
+
+/// What `serve` was asked to do. A 0 that means "choose" says so; everything else is in range when parse_serve made it.
+struct ServeOptions {
+  std::string model;                          ///< GGUF file, Hugging Face folder or name in a Hugging Face cache folder
+  std::string served_model_name;              ///< empty: from the model's path
+  std::string host = "127.0.0.1";             ///< address the HTTP server binds
+  int port = 8000;                            ///< 0: any free port
+  std::vector<std::string> api_keys;          ///< empty: no key is asked for
+  int tensor_parallel_size = 0;               ///< 0: choose
+  int pipeline_parallel_size = 0;             ///< 0: choose
+  int data_parallel_size = 0;                 ///< 0: choose
+  std::vector<int> pipeline_layer_partition;  ///< layers of each stage; empty: by cost
+  int max_model_len = 0;                      ///< prompt and output tokens; 0: the model's own
+  int max_num_seqs = 64;                      ///< sequences that run at once
+  int max_num_batched_tokens = 512;           ///< tokens in one micro-batch
+  int64_t num_kv_blocks = 0;                  ///< per replica; 0: from kv_cache_memory_bytes
+  int64_t kv_cache_memory_bytes = 0;          ///< per rank; 0: from the host's free memory
+  int max_in_flight = 0;                      ///< micro-batches; 0: as many as stages
+  int max_queue = 512;                        ///< requests that wait; more get 429
+  bool enable_prefix_caching = true;
+  ComputeChoice compute = ComputeChoice::automatic;
+  std::string cpu_isa = "auto";   ///< auto, portable, avx2, avx512 or vnni
+  int threads = 0;                ///< compute threads per rank; 0: the host's cores divided among its ranks
+  std::optional<uint64_t> seed;   ///< for requests that bring none; empty: a random one each
+  std::string chat_template;      ///< file; empty: the model's own
+  std::string control_interface;  ///< interface, address or network of control and data; empty: choose
+  int startup_timeout_s = 300;    ///< ranks that have not appeared by then are named and the job ends
+  std::string log_level = "info";
+};
+
+enum class OptionSource { preset, file, environment, flag };
+
+/// One option's value and who gave it. `where` is the flag, the variable, or "FILE:LINE"; empty for a preset.
+struct OptionOrigin {
+  std::string name;
+  std::string value;  ///< as YAML; api keys are masked
+  OptionSource source = OptionSource::preset;
+  std::string where;
+};
+
+struct ServeInvocation {
+  ServeOptions options;
+  std::vector<OptionOrigin> origins;  ///< one per option, in the order of the help
+  std::vector<std::string> warnings;  ///< ECHELON_* variables that nothing reads; for rank 0 to print
+  bool help = false;                  ///< print serve_help() and exit 0
+  bool print_config = false;          ///< print print_config() and exit 0
+};
+
+using Environment = std::map<std::string, std::string>;
+
+/// The ECHELON_* variables of this process. Not thread-safe against setenv.
+Environment process_environment();
+
+/// `arguments`: what follows "serve". Flags win over environment over file over presets. Throws Error(Part::launch)
+/// that names the flag, variable or FILE:LINE and what would be right. MODEL may be missing only when help or
+/// print_config is set.
+ServeInvocation parse_serve(const std::vector<std::string>& arguments, const Environment& environment);
+
+std::string serve_help();
+
+/// A YAML file that --config takes, each line with where its value came from.
+std::string print_config(const ServeInvocation& invocation);
+
+}  // namespace echelon
