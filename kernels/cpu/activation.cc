@@ -1,6 +1,7 @@
 // activation.h: where rows go; the arithmetic of quantisation is in kernels/cpu/isa/products_kernels.h.
 #include "kernels/cpu/activation.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/base/check.h"
@@ -37,13 +38,15 @@ CpuActivation::CpuActivation(int64_t max_rows, int64_t cols, ActivationForm form
       float_stride_(float_stride_of(cols)),
       form_(form),
       kernels_(kernels) {
-  ECHELON_CHECK(max_rows >= 1 && cols >= 1 && max_rows <= kMaxElements / cols, "{} rows of {}", max_rows, cols);
+  ECHELON_CHECK(max_rows >= 1 && cols >= 0 && max_rows <= kMaxElements / std::max<int64_t>(cols, 1), "{} rows of {}",
+                max_rows, cols);
   if (has_int8()) groups_ = AlignedMemory(groups_bytes(max_rows, cols));
   if (has_floats()) floats_ = AlignedMemory(floats_bytes(max_rows, cols));
 }
 
 size_t CpuActivation::size_bytes(int64_t max_rows, int64_t cols, ActivationForm form) {
-  ECHELON_CHECK(max_rows >= 1 && cols >= 1 && max_rows <= kMaxElements / cols, "{} rows of {}", max_rows, cols);
+  ECHELON_CHECK(max_rows >= 1 && cols >= 0 && max_rows <= kMaxElements / std::max<int64_t>(cols, 1), "{} rows of {}",
+                max_rows, cols);
   return (form != ActivationForm::floats ? groups_bytes(max_rows, cols) : 0) +
          (form != ActivationForm::int8 ? floats_bytes(max_rows, cols) : 0);
 }

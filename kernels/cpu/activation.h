@@ -17,7 +17,7 @@ enum class ActivationForm : uint8_t { int8, floats, both };
 
 class CpuActivation final : public Activation {
  public:
-  /// max_rows, cols >= 1 (checked). `kernels` must outlive it.
+  /// max_rows >= 1, cols >= 0 (checked; 0: a rank without heads). `kernels` must outlive it.
   CpuActivation(int64_t max_rows, int64_t cols, ActivationForm form, const ProductKernels& kernels);
 
   /// Bytes one of these keeps: from the shape alone.

@@ -18,7 +18,7 @@ size_t round_up(size_t size_bytes, size_t unit) {
 
 }  // namespace
 
-void AlignedMemory::Free::operator()(std::byte* data) const {
+void FreeAligned::operator()(std::byte* data) const {
   if (mapped_bytes > 0) {
     munmap(data, mapped_bytes);
   } else {
@@ -43,7 +43,7 @@ AlignedMemory::AlignedMemory(size_t size_bytes) : size_bytes_(size_bytes) {
   const size_t head = round_up(reinterpret_cast<uintptr_t>(begin), kHugePageBytes) - reinterpret_cast<uintptr_t>(begin);
   if (head > 0) munmap(begin, head);
   if (mapped - head > rounded) munmap(begin + head + rounded, mapped - head - rounded);
-  data_ = {begin + head, Free{rounded}};
+  data_ = {begin + head, FreeAligned{rounded}};
   madvise(data_.get(), rounded, MADV_HUGEPAGE);  // advice: where it fails, only speed changes
 }
 

@@ -10,6 +10,12 @@ namespace echelon::cpu {
 inline constexpr size_t kCacheLineBytes = 64;
 inline constexpr size_t kHugePageBytes = size_t{2} << 20;
 
+/// Deleter of AlignedMemory.
+struct FreeAligned {
+  size_t mapped_bytes = 0;  ///< 0: from the heap
+  void operator()(std::byte* data) const;
+};
+
 /// Owns size_bytes of zeroed memory, 64-byte aligned (2 MiB when large). Throws std::bad_alloc.
 class AlignedMemory {
  public:
@@ -24,11 +30,7 @@ class AlignedMemory {
   }
 
  private:
-  struct Free {
-    size_t mapped_bytes = 0;  ///< 0: from the heap
-    void operator()(std::byte* data) const;
-  };
-  std::unique_ptr<std::byte[], Free> data_;
+  std::unique_ptr<std::byte[], FreeAligned> data_;
   size_t size_bytes_ = 0;
 };
 

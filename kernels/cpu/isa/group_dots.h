@@ -1,0 +1,194 @@
+// Exact integer dots of one packed group (16 features x 32 columns) with R rows of activation codes, for each
+// instruction set. Exact means: the order of additions cannot be seen, so each set may take its own way. Bounds are
+// beside each way.
+//
+// u4: codes 0..15, 256 bytes. u8: codes 0..255, 512 bytes; u8_half<H>: columns [16 H, 16 H + 16) of it. Layout:
+// product_kernels.h. `start` is null or the R numbers from which the sums start (-zero * sum of the activation codes).
+#pragma once
+
+#include "kernels/cpu/isa/product_kernels.h"
+#include "kernels/cpu/simd.h"
+
+namespace echelon::cpu::ECHELON_ISA {
+
+static inline int32_t load_quad(const int8_t* q) {
+  int32_t quad;
+  std::memcpy(&quad, q, sizeof quad);
+  return quad;
+}
+
+#if defined(__AVX512F__)
+
+static inline __m512i load_line(const uint8_t* p) { return _mm512_loadu_si512(p); }
+static inline __m512i low_nibbles(__m512i v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
+static inline __m512i high_nibbles(__m512i v) {
+  return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
+}
+static inline __m512i row_quad(const int8_t (*q)[32], int row, int quad) {
+  return _mm512_set1_epi32(load_quad(q[row] + 4 * quad));
+}
+template <int R>
+static inline void start_sums(const int32_t* start, I32x16 (&dot)[R]) {
+  for (int r = 0; r < R; ++r) dot[r].v = start ? _mm512_set1_epi32(start[r]) : _mm512_setzero_si512();
+}
+
+#if defined(__AVX512VNNI__)
+
+template <int R>
+static inline void dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+  start_sums(start, dot);
+  for (int j = 0; j < 4; ++j) {
+    const __m512i line = load_line(codes + 64 * j);
+    const __m512i low = low_nibbles(line), high = high_nibbles(line);
+    for (int r = 0; r < R; ++r) dot[r].v = _mm512_dpbusd_epi32(dot[r].v, low, row_quad(q, r, j));
+    for (int r = 0; r < R; ++r) dot[r].v = _mm512_dpbusd_epi32(dot[r].v, high, row_quad(q, r, 4 + j));
+  }
+}
+
+template <int First, int End, int R>
+static inline void dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+  start_sums(start, dot);
+  for (int j = First; j < End; ++j) {
+    const __m512i line = load_line(codes + 64 * j);
+    for (int r = 0; r < R; ++r) dot[r].v = _mm512_dpbusd_epi32(dot[r].v, line, row_quad(q, r, j));
+  }
+}
+
+#else  // vpmaddubsw adds two products of a nibble and a code: 8 of those, at most 8 * 2 * 15 * 127 = 30480, fit int16
+
+template <int R>
+static inline void dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+  __m512i sum[R];
+  for (int r = 0; r < R; ++r) sum[r] = _mm512_setzero_si512();
+  for (int j = 0; j < 4; ++j) {
+    const __m512i line = load_line(codes + 64 * j);
+    const __m512i low = low_nibbles(line), high = high_nibbles(line);
+    for (int r = 0; r < R; ++r) sum[r] = _mm512_add_epi16(sum[r], _mm512_maddubs_epi16(low, row_quad(q, r, j)));
+    for (int r = 0; r < R; ++r) sum[r] = _mm512_add_epi16(sum[r], _mm512_maddubs_epi16(high, row_quad(q, r, 4 + j)));
+  }
+  start_sums(start, dot);
+  const __m512i ones = _mm512_set1_epi16(1);
+  for (int r = 0; r < R; ++r) dot[r].v = _mm512_add_epi32(dot[r].v, _mm512_madd_epi16(sum[r], ones));
+}
+
+/// A code is 16 * high + low: two nibble products, joined exactly in int32.
+template <int First, int End, int R>
+static inline void dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+  __m512i low_sum[R], high_sum[R];
+  for (int r = 0; r < R; ++r) low_sum[r] = high_sum[r] = _mm512_setzero_si512();
+  for (int j = First; j < End; ++j) {
+    const __m512i line = load_line(codes + 64 * j);
+    const __m512i low = low_nibbles(line), high = high_nibbles(line);
+    for (int r = 0; r < R; ++r) {
+      const __m512i quad = row_quad(q, r, j);
+      low_sum[r] = _mm512_add_epi16(low_sum[r], _mm512_maddubs_epi16(low, quad));
+      high_sum[r] = _mm512_add_epi16(high_sum[r], _mm512_maddubs_epi16(high, quad));
+    }
+  }
+  start_sums(start, dot);
+  const __m512i ones = _mm512_set1_epi16(1), sixteens = _mm512_set1_epi16(16);
+  for (int r = 0; r < R; ++r) {
+    const __m512i joined =
+        _mm512_add_epi32(_mm512_madd_epi16(low_sum[r], ones), _mm512_madd_epi16(high_sum[r], sixteens));
+    dot[r].v = _mm512_add_epi32(dot[r].v, joined);
+  }
+}
+
+#endif  // VNNI
+
+#elif defined(__AVX2__)  // as AVX-512 without VNNI, in halves of 8 features; same bounds
+
+static inline __m256i load_half(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+static inline __m256i low_nibbles(__m256i v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
+static inline __m256i high_nibbles(__m256i v) {
+  return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+}
+static inline __m256i row_quad(const int8_t (*q)[32], int row, int quad) {
+  return _mm256_set1_epi32(load_quad(q[row] + 4 * quad));
+}
+static inline __m256i& half_of(I32x16& dot, int half) { return half == 0 ? dot.lo : dot.hi; }
+
+template <int R>
+static inline void dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int half = 0; half < 2; ++half) {
+    __m256i sum[R];
+    for (int r = 0; r < R; ++r) sum[r] = _mm256_setzero_si256();
+    for (int j = 0; j < 4; ++j) {
+      const __m256i line = load_half(codes + 64 * j + 32 * half);
+      const __m256i low = low_nibbles(line), high = high_nibbles(line);
+      for (int r = 0; r < R; ++r) sum[r] = _mm256_add_epi16(sum[r], _mm256_maddubs_epi16(low, row_quad(q, r, j)));
+      for (int r = 0; r < R; ++r) sum[r] = _mm256_add_epi16(sum[r], _mm256_maddubs_epi16(high, row_quad(q, r, 4 + j)));
+    }
+    for (int r = 0; r < R; ++r) {
+      const __m256i whole = _mm256_madd_epi16(sum[r], ones);
+      half_of(dot[r], half) = start ? _mm256_add_epi32(whole, _mm256_set1_epi32(start[r])) : whole;
+    }
+  }
+}
+
+template <int First, int End, int R>
+static inline void dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+  const __m256i ones = _mm256_set1_epi16(1), sixteens = _mm256_set1_epi16(16);
+  for (int half = 0; half < 2; ++half) {
+    __m256i low_sum[R], high_sum[R];
+    for (int r = 0; r < R; ++r) low_sum[r] = high_sum[r] = _mm256_setzero_si256();
+    for (int j = First; j < End; ++j) {
+      const __m256i line = load_half(codes + 64 * j + 32 * half);
+      const __m256i low = low_nibbles(line), high = high_nibbles(line);
+      for (int r = 0; r < R; ++r) {
+        const __m256i quad = row_quad(q, r, j);
+        low_sum[r] = _mm256_add_epi16(low_sum[r], _mm256_maddubs_epi16(low, quad));
+        high_sum[r] = _mm256_add_epi16(high_sum[r], _mm256_maddubs_epi16(high, quad));
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      const __m256i whole =
+          _mm256_add_epi32(_mm256_madd_epi16(low_sum[r], ones), _mm256_madd_epi16(high_sum[r], sixteens));
+      half_of(dot[r], half) = start ? _mm256_add_epi32(whole, _mm256_set1_epi32(start[r])) : whole;
+    }
+  }
+}
+
+#else  // portable
+
+template <int R>
+static inline void dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < 16; ++c) dot[r].v[c] = start ? start[r] : 0;
+    for (int j = 0; j < 4; ++j) {
+      for (int c = 0; c < 16; ++c) {
+        for (int b = 0; b < 4; ++b) {
+          const int code = codes[64 * j + 4 * c + b];
+          dot[r].v[c] += (code & 15) * q[r][4 * j + b] + (code >> 4) * q[r][16 + 4 * j + b];
+        }
+      }
+    }
+  }
+}
+
+template <int First, int End, int R>
+static inline void dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < 16; ++c) dot[r].v[c] = start ? start[r] : 0;
+    for (int j = First; j < End; ++j) {
+      for (int c = 0; c < 16; ++c) {
+        for (int b = 0; b < 4; ++b) dot[r].v[c] += codes[64 * j + 4 * c + b] * q[r][4 * j + b];
+      }
+    }
+  }
+}
+
+#endif
+
+template <int R>
+static inline void dots_u8(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+  dots_u8_quads<0, 8>(codes, q, start, dot);
+}
+
+template <int Half, int R>
+static inline void dots_u8_half(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+  dots_u8_quads<4 * Half, 4 * Half + 4>(codes, q, start, dot);
+}
+
+}  // namespace echelon::cpu::ECHELON_ISA
