@@ -1,0 +1,189 @@
+#include "engine/schedule/micro_batch.h"
+
+#include "engine/schedule/wire.h"
+#include "kernels/base/limits.h"
+
+namespace echelon {
+namespace {
+
+constexpr uint32_t kPlanMagic = 0x4e4c5045;    // "EPLN"
+constexpr uint32_t kResultMagic = 0x53455245;  // "ERES"
+constexpr uint16_t kWireVersion = 1;
+
+void put_sampling(WireWriter& out, const SamplingParams& p) {
+  out.put(p.temperature);
+  out.put(p.top_k);
+  out.put(p.top_p);
+  out.put(p.min_p);
+  out.put(p.repetition_penalty);
+  out.put(p.presence_penalty);
+  out.put(p.frequency_penalty);
+  out.put(p.seed);
+  out.put(p.max_tokens);
+  out.put(p.min_tokens);
+  out.put<uint8_t>(p.ignore_eos);
+  out.put_all(std::span(p.stop_token_ids));
+  out.put(p.num_logprobs);
+  out.put(p.num_prompt_logprobs);
+}
+
+SamplingParams get_sampling(WireReader& in) {
+  SamplingParams p;
+  p.temperature = in.get<float>("temperature");
+  p.top_k = in.get<int>("top_k");
+  p.top_p = in.get<float>("top_p");
+  p.min_p = in.get<float>("min_p");
+  p.repetition_penalty = in.get<float>("repetition_penalty");
+  p.presence_penalty = in.get<float>("presence_penalty");
+  p.frequency_penalty = in.get<float>("frequency_penalty");
+  p.seed = in.get<uint64_t>("seed");
+  p.max_tokens = in.get<int>("max_tokens");
+  p.min_tokens = in.get<int>("min_tokens");
+  p.ignore_eos = in.get<uint8_t>("ignore_eos") != 0;
+  p.stop_token_ids = in.get_all<TokenId>("stop_token_ids");
+  p.num_logprobs = in.get<int>("num_logprobs");
+  p.num_prompt_logprobs = in.get<int>("num_prompt_logprobs");
+  return p;
+}
+
+void put_logprob(WireWriter& out, const TokenLogprob& logprob) {
+  out.put(logprob.token);
+  out.put(logprob.logprob);
+  out.put(logprob.rank);
+  out.put(static_cast<uint32_t>(logprob.top.size()));
+  for (const auto& [token, value] : logprob.top) {
+    out.put(token);
+    out.put(value);
+  }
+}
+
+TokenLogprob get_logprob(WireReader& in) {
+  TokenLogprob logprob;
+  logprob.token = in.get<TokenId>("logprob token");
+  logprob.logprob = in.get<float>("logprob");
+  logprob.rank = in.get<int>("rank");
+  const uint32_t count = in.get_count("top logprobs", kMaxLogprobs);
+  for (uint32_t i = 0; i < count; ++i) {
+    const auto token = in.get<TokenId>("top token");
+    logprob.top.emplace_back(token, in.get<float>("top logprob"));
+  }
+  return logprob;
+}
+
+void expect_header(WireReader& in, uint32_t magic) {
+  if (in.get<uint32_t>("magic") != magic) throw WireError("message has a wrong magic number");
+  if (in.get<uint16_t>("version") != kWireVersion) throw WireError("message is of another version of echelon");
+}
+
+void check_counts(const MicroBatch& batch) {
+  int64_t tokens = 0, blocks = 0, targets = 0;
+  for (const PlanRow& row : batch.rows) {
+    if (row.num_tokens < 1 || row.num_new_blocks < 0 || row.first_position < 0 ||
+        row.first_position > kMaxModelLen || row.targets_from < 0 || row.num_targets < 0 ||
+        int64_t{row.targets_from} + row.num_targets > row.num_tokens || row.sample > 1) {
+      throw WireError("plan row has numbers out of range");
+    }
+    tokens += row.num_tokens;
+    blocks += row.num_new_blocks;
+    targets += row.num_targets;
+  }
+  if (tokens != static_cast<int64_t>(batch.tokens.size()) || blocks != static_cast<int64_t>(batch.new_blocks.size()) ||
+      targets != static_cast<int64_t>(batch.targets.size())) {
+    throw WireError("plan rows do not agree with the plan's tokens, blocks or targets");
+  }
+}
+
+}  // namespace
+
+std::vector<std::byte> encode(const MicroBatch& batch) {
+  WireWriter out;
+  out.put(kPlanMagic);
+  out.put(kWireVersion);
+  out.put(batch.epoch);
+  out.put(batch.number);
+  out.put(static_cast<uint32_t>(batch.registrations.size()));
+  for (const SlotRegistration& slot : batch.registrations) {
+    out.put(slot.slot);
+    out.put(slot.generation);
+    out.put(slot.choice);
+    out.put(slot.num_prompt);
+    put_sampling(out, slot.sampling);
+    out.put_all(std::span(slot.tokens));
+  }
+  out.put_all(std::span(batch.rows));
+  out.put_all(std::span(batch.tokens));
+  out.put_all(std::span(batch.new_blocks));
+  out.put_all(std::span(batch.targets));
+  return out.take();
+}
+
+MicroBatch decode_micro_batch(std::span<const std::byte> bytes) {
+  WireReader in(bytes);
+  expect_header(in, kPlanMagic);
+  MicroBatch batch;
+  batch.epoch = in.get<uint32_t>("epoch");
+  batch.number = in.get<uint64_t>("number");
+  const uint32_t num_registrations = in.get_count("registrations", bytes.size());
+  for (uint32_t i = 0; i < num_registrations; ++i) {
+    SlotRegistration slot;
+    slot.slot = in.get<int32_t>("slot");
+    slot.generation = in.get<uint32_t>("generation");
+    slot.choice = in.get<int32_t>("choice");
+    slot.num_prompt = in.get<int32_t>("num_prompt");
+    slot.sampling = get_sampling(in);
+    slot.tokens = in.get_all<TokenId>("slot tokens");
+    if (slot.num_prompt < 0 || slot.choice < 0) throw WireError("slot registration has numbers out of range");
+    batch.registrations.push_back(std::move(slot));
+  }
+  batch.rows = in.get_all<PlanRow>("rows");
+  batch.tokens = in.get_all<TokenId>("tokens");
+  batch.new_blocks = in.get_all<int32_t>("new_blocks");
+  batch.targets = in.get_all<TokenId>("targets");
+  in.finish();
+  check_counts(batch);
+  return batch;
+}
+
+std::vector<std::byte> encode(const StepResult& result) {
+  WireWriter out;
+  out.put(kResultMagic);
+  out.put(kWireVersion);
+  out.put(result.epoch);
+  out.put(result.number);
+  out.put(static_cast<uint32_t>(result.rows.size()));
+  for (const RowResult& row : result.rows) {
+    out.put(row.slot);
+    out.put(row.generation);
+    out.put<uint8_t>(row.sampled);
+    out.put(row.token.token);
+    out.put<uint8_t>(row.token.logprob.has_value());
+    if (row.token.logprob) put_logprob(out, *row.token.logprob);
+    out.put(static_cast<uint32_t>(row.prompt_logprobs.size()));
+    for (const TokenLogprob& logprob : row.prompt_logprobs) put_logprob(out, logprob);
+  }
+  return out.take();
+}
+
+StepResult decode_step_result(std::span<const std::byte> bytes) {
+  WireReader in(bytes);
+  expect_header(in, kResultMagic);
+  StepResult result;
+  result.epoch = in.get<uint32_t>("epoch");
+  result.number = in.get<uint64_t>("number");
+  const uint32_t num_rows = in.get_count("result rows", bytes.size());
+  for (uint32_t i = 0; i < num_rows; ++i) {
+    RowResult row;
+    row.slot = in.get<int32_t>("slot");
+    row.generation = in.get<uint32_t>("generation");
+    row.sampled = in.get<uint8_t>("sampled") != 0;
+    row.token.token = in.get<TokenId>("token");
+    if (in.get<uint8_t>("has logprob") != 0) row.token.logprob = get_logprob(in);
+    const uint32_t num_prompt = in.get_count("prompt logprobs", bytes.size());
+    for (uint32_t j = 0; j < num_prompt; ++j) row.prompt_logprobs.push_back(get_logprob(in));
+    result.rows.push_back(std::move(row));
+  }
+  in.finish();
+  return result;
+}
+
+}  // namespace echelon

@@ -1,0 +1,122 @@
+// Which tokens run next. Pure planning over plain data: no clock, no transport, no model, no thread.
+//
+// next() plans one micro-batch: running sequences with a token to run (decodes, spread evenly over the micro-batches in flight),
+// then chunks of prompts, then new sequences, within a budget of tokens, with blocks from the pool. commit() takes the last
+// stage's answer. Up to `depth` micro-batches are in flight; chunks of one prompt may follow each other.
+//
+// Invariants: a sequence samples in at most one micro-batch in flight; a waiting sequence holds no block and no slot; a block freed
+// while planning number k may be used by number k + 1, because every rank runs plans in order; the oldest sequence of the
+// best class is never preempted for another, so there is no livelock.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/cache/block_pool.h"
+#include "engine/schedule/micro_batch.h"
+#include "engine/schedule/sequence.h"
+
+namespace echelon {
+
+struct SchedulerOptions {
+  int num_blocks = 0;
+  int max_num_seqs = 64;              ///< slots: sequences that run at a time
+  int max_batch_tokens = 512;         ///< of one micro-batch
+  int depth = 1;                      ///< micro-batches in flight at most
+  bool prefix_cache = true;
+  std::vector<TokenId> end_tokens;    ///< end of generation
+};
+
+/// What became of one sequence in a commit.
+struct SequenceUpdate {
+  SequenceId sequence = 0;
+  int num_cached = 0;
+  std::vector<TokenLogprob> prompt_logprobs;
+  std::optional<OutputToken> token;
+  std::optional<FinishReason> finish;          ///< the sequence is gone from the scheduler
+  std::optional<TokenId> stop_token;
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(SchedulerOptions options);
+
+  /// The choices of one request, choice 0 first. The prompt and its output must fit the pool (checked: the engine refuses others).
+  void add(std::vector<Sequence> choices);
+  /// Ends a sequence at once; its rows in flight are ignored when they come back. False when it is not here any more.
+  bool remove(SequenceId id);
+
+  /// Nothing when all is in flight, or there is nothing to do, or `depth` micro-batches are in flight.
+  std::optional<MicroBatch> next();
+  /// Results come in the order of their numbers (checked: throws WireError for one that was not planned).
+  std::vector<SequenceUpdate> commit(const StepResult& result);
+
+  int num_in_flight() const { return static_cast<int>(in_flight_.size()); }
+  int num_running() const { return static_cast<int>(running_.size()); }
+  int num_waiting() const { return static_cast<int>(waiting_.size()); }
+  bool is_idle() const { return sequences_.empty() && in_flight_.empty(); }
+  uint64_t num_preemptions() const { return num_preemptions_; }
+  uint64_t num_prefix_queries() const { return num_prefix_queries_; }
+  uint64_t num_prefix_hits() const { return num_prefix_hits_; }  ///< tokens
+  const BlockPool& pool() const { return pool_; }
+  int num_free_slots() const { return static_cast<int>(free_slots_.size()); }
+  const SchedulerOptions& options() const { return options_; }
+  /// Tokens still to run over all sequences: how loaded this replica is.
+  int64_t load() const;
+  const Sequence* find(SequenceId id) const;
+  /// Aborts when an invariant does not hold. O(blocks + sequences).
+  void check_integrity() const;
+
+ private:
+  struct InFlightRow {
+    SequenceId sequence = 0;
+    int slot = 0;
+    uint32_t generation = 0;
+    bool sample = false;
+    int num_targets = 0;
+  };
+  struct InFlight {
+    uint64_t number = 0;
+    std::vector<InFlightRow> rows;
+  };
+  struct WaitingOrder {  ///< class, then age
+    bool operator()(const Sequence* a, const Sequence* b) const {
+      return a->priority != b->priority ? a->priority < b->priority : a->order < b->order;
+    }
+  };
+  struct Draft;  ///< the micro-batch being planned
+
+  void plan_decodes(Draft& draft);
+  void plan_prefills(Draft& draft);
+  void admit_waiting(Draft& draft);
+  bool may_start(const Sequence& sequence) const;
+  void admit(Sequence& sequence, Draft& draft);
+  void take_cached_blocks(Sequence& sequence);
+  bool add_row(Sequence& sequence, int num_tokens, Draft& draft, bool is_admission = false);
+  int num_free_needed(const Sequence& sequence) const;
+  int num_shareable(const Sequence& sequence) const;
+  bool reserve_blocks(Sequence& sequence, int num_tokens, Draft& draft);
+  Sequence* choose_victim(const Draft& draft) const;
+  void preempt(Sequence& sequence);
+  void release(Sequence& sequence);
+  void publish_full_blocks(Sequence& sequence);
+  int prefill_budget(const Draft& draft) const;
+  std::optional<FinishReason> finish_reason(const Sequence& sequence, TokenId token) const;
+
+  SchedulerOptions options_;
+  BlockPool pool_;
+  std::unordered_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
+  std::set<Sequence*, WaitingOrder> waiting_;
+  std::vector<Sequence*> running_;
+  std::vector<int> free_slots_;
+  std::vector<uint32_t> generations_;  ///< of every slot
+  std::deque<InFlight> in_flight_;
+  uint64_t next_number_ = 1;
+  uint64_t num_preemptions_ = 0, num_prefix_queries_ = 0, num_prefix_hits_ = 0;
+};
+
+}  // namespace echelon

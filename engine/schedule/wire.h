@@ -1,0 +1,86 @@
+// Flat little-endian bytes for messages between ranks: a writer, and a reader that trusts nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "kernels/base/error.h"
+
+namespace echelon {
+
+/// A message that cannot be what its sender meant: names the field.
+class WireError : public Error {
+ public:
+  explicit WireError(const std::string& message) : Error(Part::engine, message) {}
+};
+
+class WireWriter {
+ public:
+  template <typename T>
+  void put(T value) {
+    static_assert(std::is_trivially_copyable_v<T> && !std::is_pointer_v<T>);
+    const auto* first = reinterpret_cast<const std::byte*>(&value);
+    bytes_.insert(bytes_.end(), first, first + sizeof(T));
+  }
+  template <typename T>
+  void put_all(std::span<const T> values) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    put(static_cast<uint32_t>(values.size()));
+    const auto bytes = std::as_bytes(values);
+    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  }
+  void put_text(std::string_view text) { put_all(std::span(text.data(), text.size())); }
+  std::vector<std::byte> take() { return std::move(bytes_); }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+class WireReader {
+ public:
+  explicit WireReader(std::span<const std::byte> bytes) : rest_(bytes) {}
+
+  template <typename T>
+  T get(const char* field) {
+    need(sizeof(T), field);
+    T value;
+    std::memcpy(&value, rest_.data(), sizeof(T));
+    rest_ = rest_.subspan(sizeof(T));
+    return value;
+  }
+  /// A count that lies in [0, most]; throws WireError otherwise.
+  uint32_t get_count(const char* field, uint64_t most) {
+    const auto count = get<uint32_t>(field);
+    if (count > most) throw WireError(std::string("message field ") + field + " is too large");
+    return count;
+  }
+  template <typename T>
+  std::vector<T> get_all(const char* field) {
+    const auto count = get<uint32_t>(field);
+    need(uint64_t{count} * sizeof(T), field);
+    std::vector<T> values(count);
+    if (count > 0) std::memcpy(values.data(), rest_.data(), count * sizeof(T));
+    rest_ = rest_.subspan(count * sizeof(T));
+    return values;
+  }
+  std::string get_text(const char* field) {
+    const auto chars = get_all<char>(field);
+    return {chars.begin(), chars.end()};
+  }
+  /// Throws WireError when bytes are left.
+  void finish() const {
+    if (!rest_.empty()) throw WireError("message has bytes behind its end");
+  }
+
+ private:
+  void need(uint64_t bytes, const char* field) const {
+    if (bytes > rest_.size()) throw WireError(std::string("message ends inside field ") + field);
+  }
+  std::span<const std::byte> rest_;
+};
+
+}  // namespace echelon
