@@ -1,0 +1,58 @@
+// A request as it was read, an answer as it will be written, and the interface between the HTTP server and what it
+// serves. Nothing here knows about OpenAI or about models.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/request_error.h"
+
+namespace echelon {
+
+struct HttpRequest {
+  std::string id;               ///< ours, for logs and x-request-id
+  std::string method;           ///< as sent, "GET"
+  std::string path;             ///< percent-encoded, without the query
+  std::string authorization;    ///< the field's value, or empty
+  std::string origin;           ///< likewise
+  bool asks_preflight = false;  ///< Access-Control-Request-Method is there
+  std::string body;
+};
+
+/// A body that is made while it is sent. Lives on the session's strand only.
+class BodySource {
+ public:
+  virtual ~BodySource() = default;
+  /// The next piece; waits until there is one. Empty: the end. Cancelled when the client has left.
+  virtual boost::asio::awaitable<std::string> next() = 0;
+  /// The session gives a function that closes the connection at once. To be called, on the strand, when the client
+  /// reads so slowly that a buffer is full.
+  virtual void on_overflow(std::function<void()> cut_off) = 0;
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  std::vector<std::pair<std::string, std::string>> fields;  ///< in addition to the usual ones
+  bool close = false;                                       ///< end the connection after this answer
+  std::unique_ptr<BodySource> source;                       ///< when set: sent in pieces, in place of body
+};
+
+/// What answers requests. Called on any io thread, for several sessions at once.
+class RequestHandler {
+ public:
+  virtual ~RequestHandler() = default;
+  /// Runs on the session's strand; must not block it for long. Cancelled (terminal) when the client leaves. An
+  /// exception is logged and answered with 500.
+  virtual boost::asio::awaitable<HttpResponse> handle(HttpRequest request) = 0;
+  /// The answer to a request that is refused before it could be read in full, or that is not served.
+  virtual HttpResponse refusal(const RequestError& error) const = 0;
+};
+
+}  // namespace echelon

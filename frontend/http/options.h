@@ -1,0 +1,39 @@
+// What the HTTP server is told once, at start: where to listen, what to allow, and a named limit on everything that a
+// client could make grow.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace echelon {
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";            ///< name or address; "::" and "0.0.0.0" mean every interface
+  uint16_t port = 8000;                      ///< 0: any free one, see HttpServer::port()
+  int threads = 2;                           ///< io threads; at least 1
+  int text_threads = 1;                      ///< for large bodies: JSON, templates, tokenising
+  std::vector<std::string> api_keys;         ///< empty: no key is asked for
+  std::vector<std::string> allowed_origins;  ///< CORS; empty: off; "*": any origin
+
+  size_t max_connections = 1024;         ///< beyond: 503 and close
+  size_t header_bytes = 32 << 10;        ///< request line and fields; beyond: 431
+  size_t target_bytes = 8 << 10;         ///< beyond: 414
+  size_t body_bytes = 32 << 20;          ///< beyond: 413
+  size_t total_body_bytes = 256 << 20;   ///< bodies of all connections together; beyond: 503
+  size_t inline_body_bytes = 16 << 10;   ///< larger bodies are worked on by the text threads
+  size_t pipelined_bytes = 64 << 10;     ///< read ahead while a request runs; beyond: left in the socket
+  size_t stream_buffer_bytes = 1 << 20;  ///< written but not yet taken by a slow reader; beyond: cut off
+  int socket_send_bytes = 0;             ///< SO_SNDBUF; 0: the system's
+
+  std::chrono::milliseconds header_timeout{10'000};  ///< from the first byte to the end of the header
+  std::chrono::milliseconds body_timeout{60'000};    ///< the whole body
+  std::chrono::milliseconds idle_timeout{75'000};    ///< between requests
+  std::chrono::milliseconds write_timeout{30'000};   ///< one write without progress (plus time for its size)
+  std::chrono::milliseconds linger_timeout{2'000};   ///< after a refusal: reading what the client still sends
+  std::chrono::milliseconds comment_period{15'000};  ///< a stream silent for so long gets a comment; 0: never
+};
+
+}  // namespace echelon

@@ -1,0 +1,297 @@
+// The session's coroutines. A request's life: read_request, then answer (handler and writing) beside watch_client; the
+// one that ends first cancels the other.
+#include "frontend/http/session.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/bind_handler.hpp>
+#include <boost/beast/http.hpp>
+#include <chrono>
+#include <ctime>
+
+#include "frontend/http/framing.h"
+#include "frontend/refusals.h"
+#include "kernels/base/log.h"
+
+namespace echelon {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+constexpr size_t kReadBytes = 16 << 10;              ///< asked of the socket at once
+constexpr size_t kSlowestBytesPerSecond = 64 << 10;  ///< a large answer may take size / this longer
+constexpr int kMaxLingerReads = 4096;                ///< 64 MiB
+
+std::string http_date() {
+  std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  return fmt::format("{:%a, %d %b %Y %H:%M:%S} GMT", utc);
+}
+
+/// Status line and fields, without the ones that say where the body ends.
+std::string header_text(const HttpResponse& response, unsigned version, bool keep) {
+  const auto status = static_cast<http::status>(response.status);
+  const auto reason = http::obsolete_reason(status);
+  std::string text =
+      fmt::format("HTTP/1.{} {} {}\r\nServer: echelon\r\nDate: {}\r\nConnection: {}\r\n", version % 10, response.status,
+                  std::string_view(reason.data(), reason.size()), http_date(), keep ? "keep-alive" : "close");
+  if (!response.content_type.empty()) text += fmt::format("Content-Type: {}\r\n", response.content_type);
+  for (const auto& [name, value] : response.fields) text += fmt::format("{}: {}\r\n", name, value);
+  return text;
+}
+
+std::string field_value(const RequestHeader& header, http::field name) { return std::string(header[name]); }
+
+}  // namespace
+
+Session::Session(asio::ip::tcp::socket socket, ServerState& state)
+    : stream_(std::move(socket)),
+      buffer_(state.options.header_bytes + state.options.pipelined_bytes + kReadBytes),
+      state_(state) {
+  state_.metrics.connections.fetch_add(1);
+}
+
+Session::~Session() {
+  state_.metrics.connections.fetch_sub(1);
+  const std::lock_guard lock(state_.mutex);
+  state_.sessions.erase(this);
+}
+
+void Session::start() {
+  {
+    const std::lock_guard lock(state_.mutex);
+    state_.sessions.emplace(this, weak_from_this());
+  }
+  asio::co_spawn(
+      stream_.get_executor(), [self = shared_from_this()] { return self->run(); }, asio::detached);
+}
+
+void Session::start_refusing(RequestError error) {
+  {
+    const std::lock_guard lock(state_.mutex);
+    state_.sessions.emplace(this, weak_from_this());
+  }
+  asio::co_spawn(
+      stream_.get_executor(), [self = shared_from_this(), error = std::move(error)] { return self->refuse(error); },
+      asio::detached);
+}
+
+void Session::close() {
+  asio::post(stream_.get_executor(), [self = shared_from_this()] { self->stream_.close(); });
+}
+
+asio::awaitable<void> Session::run() {
+  const auto self = shared_from_this();
+  for (;;) {  // ends with the connection; idle_timeout bounds every turn without a request
+    BodyReservation reservation(state_);
+    Incoming incoming = co_await read_request(reservation);
+    if (incoming.error) {
+      HttpResponse response = state_.handler.refusal(*incoming.error);
+      response.close = true;
+      log::debug("http: refused with {}: {}", incoming.error->http_status, incoming.error->message);
+      if (co_await write(std::move(response), incoming)) co_await linger();
+      break;
+    }
+    if (!incoming.request) break;
+    if (!co_await answer_guarded(std::move(incoming))) break;
+  }
+  beast::error_code ignored;
+  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+  stream_.close();
+}
+
+asio::awaitable<void> Session::refuse(RequestError error) {
+  const auto self = shared_from_this();
+  HttpResponse response = state_.handler.refusal(error);
+  response.close = true;
+  Incoming incoming;
+  if (co_await write(std::move(response), incoming)) co_await linger();
+  stream_.close();
+}
+
+asio::awaitable<bool> Session::wait_for_first_byte() {
+  if (buffer_.size() > 0) co_return true;
+  stream_.expires_after(state_.options.idle_timeout);
+  const auto [error, count] = co_await stream_.async_read_some(buffer_.prepare(kReadBytes), kAwait);
+  buffer_.commit(count);
+  co_return !error;
+}
+
+asio::awaitable<Session::Incoming> Session::read_request(BodyReservation& reservation) {
+  Incoming incoming;
+  if (!co_await wait_for_first_byte()) co_return incoming;
+
+  http::request_parser<http::string_body> parser;
+  parser.header_limit(static_cast<std::uint32_t>(state_.options.header_bytes));
+  parser.body_limit(state_.options.body_bytes);
+  stream_.expires_after(state_.options.header_timeout);
+  const auto [header_error, header_count] = co_await http::async_read_header(stream_, buffer_, parser, kAwait);
+  const auto& header = parser.get();
+  if (header_error) {
+    incoming.error = refusal_of(header_error, !header.target().empty(), state_.options);
+    co_return incoming;
+  }
+  incoming.version = header.version();
+  incoming.keep_alive = header.keep_alive();
+  incoming.is_head = header.method() == http::verb::head;
+  incoming.error = check_framing(header.base(), state_.options);
+  if (incoming.error) co_return incoming;
+
+  HttpRequest request;
+  request.id = fmt::format("{:016x}", state_.id_salt + state_.next_request.fetch_add(1));
+  request.method = std::string(header.method_string());
+  request.authorization = field_value(header.base(), http::field::authorization);
+  request.origin = field_value(header.base(), http::field::origin);
+  request.asks_preflight = header.find(http::field::access_control_request_method) != header.end();
+  const auto path = path_of(header.target());
+  if (!path) {
+    incoming.error = http_refusal(400, "malformed request target", "bad_http_request");
+    co_return incoming;
+  }
+  request.path = *path;
+
+  stream_.expires_after(state_.options.body_timeout);
+  if (expects_continue(header.base()) && !parser.is_done()) {
+    const std::string line = "HTTP/1.1 100 Continue\r\n\r\n";
+    const auto [error, count] = co_await asio::async_write(stream_, asio::buffer(line), kAwait);
+    if (error) co_return incoming;
+    state_.metrics.count_response(100);
+  }
+  while (!parser.is_done()) {  // at most body_bytes, body_timeout
+    const auto [error, count] = co_await http::async_read_some(stream_, buffer_, parser, kAwait);
+    if (error) {
+      incoming.error = refusal_of(error, true, state_.options);
+      co_return incoming;
+    }
+    if (!reservation.grow_to(parser.get().body().size())) {
+      incoming.error = unavailable("too many large requests at once; try again", "overloaded", 1);
+      co_return incoming;
+    }
+  }
+  request.body = std::move(parser.get().body());
+  incoming.request = std::move(request);
+  co_return incoming;
+}
+
+asio::awaitable<bool> Session::answer_guarded(Incoming incoming) {
+  using namespace asio::experimental::awaitable_operators;
+  const CountScope in_flight(state_.metrics.in_flight);
+  const std::string id = incoming.request->id;
+  answer_complete_ = false;
+  auto first = co_await (answer(std::move(incoming)) || watch_client());
+  if (answer_complete_) co_return first.index() == 0 && std::get<0>(first);
+  state_.metrics.clients_left.fetch_add(1);
+  log::debug("http: {}: the client left before its answer was complete", id);
+  co_return false;
+}
+
+/// Never throws: an exception would leave watch_client waiting.
+asio::awaitable<bool> Session::answer(Incoming incoming) {
+  const auto begin = std::chrono::steady_clock::now();
+  const std::string id = incoming.request->id;
+  const std::string what = incoming.request->method + " " + incoming.request->path;
+  const auto cancellation = co_await asio::this_coro::cancellation_state;
+  HttpResponse response;
+  try {
+    response = co_await state_.handler.handle(std::move(*incoming.request));
+  } catch (const std::exception& fault) {
+    if (cancellation.cancelled() != asio::cancellation_type::none) co_return false;
+    log::error("http: {} {}: {}", id, what, fault.what());
+    response = state_.handler.refusal(internal_error(id));
+  }
+  response.fields.emplace_back("x-request-id", id);
+  const int status = response.status;
+  bool keep = false;
+  try {
+    keep = co_await write(std::move(response), incoming);
+  } catch (const std::exception& fault) {
+    if (cancellation.cancelled() == asio::cancellation_type::none)
+      log::error("http: {} {}: while answering: {}", id, what, fault.what());
+    co_return false;
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  log::debug("http: {} {} -> {} in {:.4f} s", id, what, status, seconds);
+  co_return keep;
+}
+
+/// Returns when the client has left. Bytes of later requests are kept for read_request.
+asio::awaitable<void> Session::watch_client() {
+  co_await asio::this_coro::throw_if_cancelled(false);
+  for (;;) {  // ends with the connection, or is cancelled when the answer is complete
+    if (buffer_.size() >= state_.options.pipelined_bytes) {
+      co_await stream_.socket().async_wait(asio::ip::tcp::socket::wait_error, kAwait);
+      co_return;
+    }
+    stream_.expires_never();
+    const auto [error, count] = co_await stream_.async_read_some(buffer_.prepare(kReadBytes), kAwait);
+    buffer_.commit(count);
+    if (error) co_return;
+  }
+}
+
+asio::awaitable<bool> Session::write(HttpResponse response, const Incoming& incoming) {
+  const bool keep = incoming.keep_alive && !response.close && !state_.draining.load();
+  state_.metrics.count_response(response.status);
+  if (response.source) co_return co_await write_stream(std::move(response), incoming, keep);
+  std::string text = header_text(response, incoming.version, keep);
+  if (response.status != 204) text += fmt::format("Content-Length: {}\r\n", response.body.size());
+  text += "\r\n";
+  if (!incoming.is_head && response.status != 204) text += response.body;
+  const bool written = co_await write_bytes(text);
+  answer_complete_ = written;
+  if (written && incoming.error) co_return true;  // run() lingers
+  co_return written&& keep;
+}
+
+asio::awaitable<bool> Session::write_stream(HttpResponse response, const Incoming& incoming, bool keep) {
+  const bool chunked = incoming.version >= 11;
+  keep = keep && chunked;
+  response.source->on_overflow([this] {
+    state_.metrics.slow_readers_cut.fetch_add(1);
+    stream_.close();
+  });
+  std::string text = header_text(response, incoming.version, keep);
+  text += chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n";
+  if (!co_await write_bytes(text)) co_return false;
+  for (;;) {  // ends with the source, or with the connection
+    const std::string piece = co_await response.source->next();
+    if (piece.empty()) break;
+    if (!co_await write_bytes(chunked ? fmt::format("{:x}\r\n{}\r\n", piece.size(), piece) : piece)) co_return false;
+  }
+  if (chunked && !co_await write_bytes("0\r\n\r\n")) co_return false;
+  answer_complete_ = true;
+  co_return keep;
+}
+
+asio::awaitable<bool> Session::write_bytes(std::string_view bytes) {
+  const auto extra = std::chrono::seconds(bytes.size() / kSlowestBytesPerSecond);
+  stream_.expires_after(state_.options.write_timeout + extra);
+  const auto [error, count] = co_await asio::async_write(stream_, asio::buffer(bytes), kAwait);
+  co_return !error;
+}
+
+/// After a refusal the client may still be sending: closing now would reset the connection under our answer.
+asio::awaitable<void> Session::linger() {
+  beast::error_code ignored;
+  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  stream_.expires_after(state_.options.linger_timeout);
+  buffer_.clear();
+  for (int i = 0; i < kMaxLingerReads; ++i) {
+    const auto [error, count] = co_await stream_.async_read_some(buffer_.prepare(kReadBytes), kAwait);
+    if (error) co_return;
+  }
+}
+
+}  // namespace echelon

@@ -1,0 +1,58 @@
+// One connection: reads a request, lets the handler answer it, writes the answer, and again. Requests that arrive
+// early (pipelining) wait in order. While a request runs a read is pending, so that a client that leaves is noticed.
+// Everything runs on the connection's strand, except close().
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <memory>
+#include <optional>
+
+#include "frontend/http/server_state.h"
+
+namespace echelon {
+
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  /// The socket's executor is the session's strand. `state` must outlive the session.
+  Session(boost::asio::ip::tcp::socket socket, ServerState& state);
+  ~Session();
+
+  /// Starts reading; the session keeps itself alive until the connection ends.
+  void start();
+  /// Any thread: ends the connection at once, and cancels what runs on it.
+  void close();
+  /// Instead of start(): answers whatever comes with `error` and ends.
+  void start_refusing(RequestError error);
+
+ private:
+  struct Incoming {
+    std::optional<HttpRequest> request;
+    std::optional<RequestError> error;  ///< neither: the client has left
+    unsigned version = 11;
+    bool keep_alive = true;
+    bool is_head = false;
+  };
+
+  boost::asio::awaitable<void> run();
+  boost::asio::awaitable<void> refuse(RequestError error);
+  boost::asio::awaitable<Incoming> read_request(BodyReservation& reservation);
+  boost::asio::awaitable<bool> wait_for_first_byte();
+  boost::asio::awaitable<bool> answer(Incoming incoming);
+  boost::asio::awaitable<bool> answer_guarded(Incoming incoming);
+  boost::asio::awaitable<void> watch_client();
+  boost::asio::awaitable<bool> write(HttpResponse response, const Incoming& incoming);
+  boost::asio::awaitable<bool> write_stream(HttpResponse response, const Incoming& incoming, bool keep);
+  boost::asio::awaitable<bool> write_bytes(std::string_view bytes);
+  boost::asio::awaitable<void> linger();
+
+  boost::beast::tcp_stream stream_;
+  boost::beast::flat_buffer buffer_;
+  ServerState& state_;
+  bool answer_complete_ = false;  ///< of the request that runs
+};
+
+}  // namespace echelon
