@@ -106,7 +106,9 @@ std::shared_ptr<const WeightFile> open_gguf(std::shared_ptr<const GgufFile> firs
   const uint64_t number = first->find_uint("split.no").value_or(0);
   if (count > kMaxGgufParts)
     fail(first->path(), fmt::format("split.count is {}; at most {} are allowed", count, kMaxGgufParts));
-  if (number != 0) fail(first->path(), fmt::format("is part {} of {}; open the first part", number + 1, count));
+  if (number != 0) {
+    fail(first->path(), fmt::format("split.no is {}: this is not the first part; open that one", number));
+  }
   Collector collector;
   add_gguf(collector, *first);
   for (uint64_t i = 1; i < count; ++i) {
