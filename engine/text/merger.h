@@ -63,9 +63,9 @@ std::unique_ptr<const Merger> make_rank_merger(RankMergerSetup setup, MergeTable
 
 /// Merges neighbours whose joined text is a token, best score first, leftmost among equals.
 struct ScoreMergerSetup {
-  PieceMap pieces = {};                    ///< spelling (spaces as U+2581) -> token
-  std::vector<float> scores;          ///< by token id
-  std::array<TokenId, 256> byte_ids;  ///< -1: none
+  PieceMap pieces = {};                              ///< spelling (spaces as U+2581) -> token
+  std::vector<float> scores;                         ///< by token id
+  std::array<TokenId, 256> byte_ids;                 ///< -1: none
   std::optional<TokenId> unknown_id = std::nullopt;  ///< for a character with neither token nor byte tokens
 };
 std::unique_ptr<const Merger> make_score_merger(ScoreMergerSetup setup);

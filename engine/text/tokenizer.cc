@@ -48,9 +48,10 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 
 std::string Normalizer::apply(std::string_view fragment, bool first) const {
   std::string text = nfc ? unicode::normalize_nfc(fragment) : std::string(fragment);
+  const bool there = text.starts_with(' ') || (!replacements.empty() && text.starts_with(kMetaspace));
   const bool wanted = leading_space == LeadingSpace::every_fragment ||
-                      (leading_space == LeadingSpace::at_text_start && first) ||
-                      (leading_space == LeadingSpace::where_not_there && !text.starts_with(' '));
+                      (leading_space == LeadingSpace::at_text_start && first && !there) ||
+                      (leading_space == LeadingSpace::where_not_there && !there);
   if (wanted && !text.empty()) text.insert(text.begin(), ' ');
   for (const auto& [from, to] : replacements) text = replace_all(text, from, to);
   return text;

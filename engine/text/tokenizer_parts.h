@@ -24,7 +24,7 @@ inline constexpr std::string_view kMetaspace = "\xe2\x96\x81";
 /// Where a space (or its metaspace) is put before a text.
 enum class LeadingSpace {
   never,
-  at_text_start,    ///< before the first fragment, when the text does not begin with a special token
+  at_text_start,    ///< before the first fragment, when it is not a special token and has none
   every_fragment,   ///< before each fragment between special tokens
   where_not_there,  ///< before each fragment that does not begin with a space (ByteLevel's add_prefix_space)
 };

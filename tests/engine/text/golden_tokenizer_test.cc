@@ -58,7 +58,8 @@ TEST_P(GoldenTokenizer, GivesTextsBack) {
 
 TEST_P(GoldenTokenizer, HostileTextsAreEncodedAndComeBack) {
   constexpr size_t kBytes = 1 << 20;
-  for (const std::string unit : {"a", " ", "\n", "\U0001F642", "\u0301", "1", ".", "\t", "'", "<", "a ", "\r\n", "\u4e00", "e\u0301"}) {
+  for (const std::string unit :
+       {"a", " ", "\n", "\U0001F642", "\u0301", "1", ".", "\t", "'", "<", "a ", "\r\n", "\u4e00", "e\u0301"}) {
     std::string text;
     while (text.size() < kBytes) text += unit;
     const auto ids = tokenizer().encode(text, {.parse_special = true});

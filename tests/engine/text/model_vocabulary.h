@@ -41,8 +41,8 @@ inline std::string golden_file(const std::string& name) {
 inline Vocabulary model_vocabulary(const std::string& file) {
   const auto gguf = GgufFile::open(model_path(file));
   Vocabulary vocabulary;
-  vocabulary.kind =
-      gguf->get_string("tokenizer.ggml.model") == "gpt2" ? VocabularyKind::byte_level_bpe : VocabularyKind::sentencepiece;
+  vocabulary.kind = gguf->get_string("tokenizer.ggml.model") == "gpt2" ? VocabularyKind::byte_level_bpe
+                                                                       : VocabularyKind::sentencepiece;
   vocabulary.pre_tokenizer = gguf->find_string("tokenizer.ggml.pre").value_or("");
   for (const auto token : gguf->get_strings("tokenizer.ggml.tokens")) vocabulary.tokens.emplace_back(token);
   for (const auto merge : gguf->find_strings("tokenizer.ggml.merges").value_or(std::vector<std::string_view>())) {
