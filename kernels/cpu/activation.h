@@ -30,7 +30,8 @@ class CpuActivation final : public Activation {
   /// range ends at the last column. Safe from several threads for different (row, group of 32). The thread has the
   /// float environment set. Quantisation of a group, missing values zeros: m = max |x|; below 2^-119 scale and codes
   /// are 0 (the scale would be subnormal); else scale = m / 127, code = x * (127 / m), clamped to [-127, 127], rounded
-  /// to nearest even. A NaN becomes 127; infinity spreads.
+  /// to nearest even. An infinity or a NaN becomes m (a NaN is the largest), and so spreads to every product with the
+  /// group.
   void write_row(int64_t row, int64_t first_col, const float* values, int64_t count);
 
   int64_t max_rows() const { return max_rows_; }

@@ -3,7 +3,6 @@
 // cache.
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "kernels/base/check.h"
 #include "kernels/base/half.h"
@@ -82,6 +81,8 @@ Program check_leaves(const std::vector<ColumnLeaf>& leaves, bool quantized) {
 }
 
 void check_rows(const PackPlan& plan, const Coding& coding, int64_t cols) {
+  ECHELON_CHECK(coding.kind == Coding::Kind::floats || (plan.first_col % kQuantGroup == 0 && cols % kQuantGroup == 0),
+                "columns {} + {} cuts a group", plan.first_col, cols);
   for (const RowRange& range : plan.rows) {
     ECHELON_CHECK(range.source && range.source->coding() == coding, "row ranges of different codings");
     ECHELON_CHECK(
