@@ -14,7 +14,7 @@ namespace echelon {
 
 /// Values [first_col, first_col + out.size()) of the row whose bytes are `row` (unaligned is fine). Float types take
 /// any range inside the row, quantised types ranges of whole multiples of 32 columns, also inside a super-block. A
-/// range outside the row is a bug of the caller and ends the process (ECHELON_CHECK). About 1 to 4 ns per 8 values.
+/// range outside the row is a bug of the caller and ends the process (ECHELON_CHECK). About 1 ns a value.
 void dequantize(TensorType type, std::span<const std::byte> row, int64_t first_col, std::span<float> out);
 
 /// The same range as codes, scales and minimums as tensor_type_info(type).coding says; scale * (code - zero) + minimum
