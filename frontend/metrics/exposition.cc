@@ -1,0 +1,105 @@
+// The table of metrics. Counters end in _total, as Prometheus clients (and so vLLM's) write them.
+// Latency histograms are in seconds.
+#include "frontend/metrics/exposition.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "frontend/metrics/prometheus.h"
+
+namespace echelon {
+namespace {
+
+using Type = PrometheusText::Type;
+
+void write_vllm(PrometheusText& out, const EngineMetrics& engine) {
+  const auto count = [](uint64_t value) { return static_cast<double>(value); };
+  out.gauge("vllm:num_requests_running", count(engine.num_running), "Requests that are being computed.");
+  out.gauge("vllm:num_requests_waiting", count(engine.num_waiting), "Requests in the queue.");
+  out.gauge("vllm:kv_cache_usage_perc", engine.kv_usage, "KV blocks in use; 1 means all.");
+  out.counter("vllm:prefix_cache_queries_total", count(engine.prefix_query_tokens),
+              "Prompt tokens looked up in the prefix cache.");
+  out.counter("vllm:prefix_cache_hits_total", count(engine.prefix_hit_tokens),
+              "Prompt tokens found in the prefix cache.");
+  out.counter("vllm:num_preemptions_total", count(engine.preemptions), "Sequences that gave up their KV blocks.");
+  out.counter("vllm:prompt_tokens_total", count(engine.prompt_tokens), "Prompt tokens taken in.");
+  out.counter("vllm:generation_tokens_total", count(engine.generation_tokens), "Tokens generated.");
+  constexpr std::array<std::string_view, 4> kReasons = {"stop", "length", "abort", "error"};
+  static_assert(kReasons.size() == std::tuple_size_v<decltype(EngineMetrics::finished)>);
+  out.family("vllm:request_success_total", Type::counter, "Choices that ended, by reason.");
+  for (size_t i = 0; i < kReasons.size(); ++i)
+    out.sample(count(engine.finished[i]), {{"finished_reason", std::string(kReasons[i])}});
+  out.histogram("vllm:time_to_first_token_seconds", engine.time_to_first_token, "From arrival to the first token.");
+  out.histogram("vllm:inter_token_latency_seconds", engine.inter_token_latency, "Between two tokens of a choice.");
+  out.histogram("vllm:e2e_request_latency_seconds", engine.end_to_end_latency, "From arrival to the last token.");
+  out.histogram("vllm:request_queue_time_seconds", engine.queue_time, "From arrival to the first micro-batch.");
+}
+
+void write_ranks(PrometheusText& out, const EngineMetrics& engine) {
+  struct Column {
+    std::string_view name, help;
+    Type type;
+    double (*value)(const RankMetrics&);
+  };
+  static constexpr auto kColumns = std::to_array<Column>({
+      {"echelon_stage_busy_seconds_total", "Time a rank spent computing micro-batches.", Type::counter,
+       [](const RankMetrics& rank) { return rank.busy_seconds; }},
+      {"echelon_stage_wait_seconds_total", "Time a rank waited for a neighbour's data.", Type::counter,
+       [](const RankMetrics& rank) { return rank.wait_seconds; }},
+      {"echelon_rank_cpu_seconds_total", "Processor time of a rank's process.", Type::counter,
+       [](const RankMetrics& rank) { return rank.cpu_seconds; }},
+      {"echelon_rank_resident_bytes", "Resident memory of a rank's process.", Type::gauge,
+       [](const RankMetrics& rank) { return static_cast<double>(rank.resident_bytes); }},
+      {"echelon_rank_weight_bytes", "Weights a rank holds.", Type::gauge,
+       [](const RankMetrics& rank) { return static_cast<double>(rank.weight_bytes); }},
+      {"echelon_rank_kv_bytes", "KV cache a rank holds.", Type::gauge,
+       [](const RankMetrics& rank) { return static_cast<double>(rank.kv_bytes); }},
+      {"echelon_rank_activation_bytes", "Activations and staging of a rank.", Type::gauge,
+       [](const RankMetrics& rank) { return static_cast<double>(rank.activation_bytes); }},
+      {"echelon_load_seconds", "Time a rank took to load its weights.", Type::gauge,
+       [](const RankMetrics& rank) { return rank.load_seconds; }},
+  });
+  for (const Column& column : kColumns) {
+    out.family(column.name, column.type, column.help);
+    for (const RankMetrics& rank : engine.ranks) {
+      out.sample(column.value(rank), {{"rank", std::to_string(rank.rank)},
+                                      {"dp", std::to_string(rank.dp)},
+                                      {"pp", std::to_string(rank.pp)},
+                                      {"tp", std::to_string(rank.tp)},
+                                      {"host", rank.host}});
+    }
+  }
+}
+
+void write_http(PrometheusText& out, const HttpMetrics& http) {
+  out.family("echelon_http_responses_total", Type::counter, "HTTP responses by status class.");
+  for (size_t i = 0; i < http.responses.size(); ++i)
+    out.sample(static_cast<double>(http.responses[i].load()), {{"status", fmt::format("{}xx", i + 1)}});
+  const auto count = [](const auto& value) { return static_cast<double>(value.load()); };
+  out.gauge("echelon_http_connections", count(http.connections), "Connections that are open.");
+  out.gauge("echelon_http_requests_in_flight", count(http.in_flight), "Requests that are being answered.");
+  out.counter("echelon_http_connections_accepted_total", count(http.connections_accepted), "Connections accepted.");
+  out.counter("echelon_http_connections_refused_total", count(http.connections_refused),
+              "Connections refused because too many were open.");
+  out.counter("echelon_http_clients_left_total", count(http.clients_left),
+              "Clients that left before their answer was complete.");
+  out.counter("echelon_http_slow_readers_cut_total", count(http.slow_readers_cut),
+              "Streams cut off because their reader was too slow.");
+}
+
+}  // namespace
+
+std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, std::string_view model_name) {
+  PrometheusText out({{"model_name", std::string(model_name)}});
+  write_vllm(out, engine);
+  out.counter("echelon_steps_total", static_cast<double>(engine.steps), "Micro-batches committed.");
+  out.gauge("echelon_bubble_share", engine.bubble_share,
+            "Share of stage time without work while there was some, over the last minute.");
+  out.histogram("echelon_step_rows", engine.step_rows, "Rows of a micro-batch.");
+  write_ranks(out, engine);
+  write_http(out, http);
+  return out.text();
+}
+
+}  // namespace echelon

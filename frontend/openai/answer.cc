@@ -1,0 +1,238 @@
+// Chunks and bodies of chats and completions. One chunk per token that completes text; the role is in a choice's first
+// chunk, finish_reason in its last.
+#include "frontend/openai/answer.h"
+
+#include <fmt/format.h>
+
+#include <boost/json/serialize.hpp>
+
+#include "frontend/openai/bodies.h"
+#include "kernels/base/check.h"
+
+namespace echelon {
+namespace {
+
+namespace json = boost::json;
+
+void append_array(json::array& to, json::array&& from) {
+  for (auto& value : from) to.push_back(std::move(value));
+}
+
+/// `whole` grows by `piece`: texts, ids and log-probabilities follow each other.
+void merge(ChoicePiece& whole, ChoicePiece&& piece) {
+  whole.text += piece.text;
+  append_array(whole.token_ids, std::move(piece.token_ids));
+  if (piece.finish) whole.finish = piece.finish;
+  if (!piece.stop_reason.is_null()) whole.stop_reason = std::move(piece.stop_reason);
+  if (piece.logprobs.is_null()) return;
+  if (whole.logprobs.is_null()) {
+    whole.logprobs = std::move(piece.logprobs);
+    return;
+  }
+  for (auto& member : piece.logprobs.as_object()) {
+    if (member.value().is_array())
+      append_array(whole.logprobs.as_object().at(member.key()).as_array(), std::move(member.value().get_array()));
+  }
+}
+
+}  // namespace
+
+std::string server_sent_event(const json::object& data) { return "data: " + json::serialize(data) + "\n\n"; }
+
+std::string_view finish_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
+    case FinishReason::abort:
+      return "abort";
+    case FinishReason::error:
+      return "error";
+  }
+  return "error";
+}
+
+Answer::Answer(AnswerSetup setup) : setup_(std::move(setup)), prompts_(setup_.prompts.size()) {
+  const size_t num_choices = setup_.prompts.size() * static_cast<size_t>(setup_.params.num_choices);
+  for (size_t i = 0; i < num_choices; ++i) {
+    choices_.emplace_back().choice = std::make_unique<Choice>(setup_.shape, setup_.params, *setup_.model->tokenizer);
+  }
+  num_open_ = num_choices;
+}
+
+Answer::Effects Answer::add(size_t prompt, OutputEvent event) {
+  ECHELON_CHECK(prompt < prompts_.size() && event.choice >= 0 && event.choice < setup_.params.num_choices);
+  Effects effects;
+  if (error_) return effects;
+  if (event.finish == FinishReason::error) {
+    error_ = event.error.empty() ? "the engine gave no reason" : event.error;
+    return effects;
+  }
+  PromptState& state = prompts_[prompt];
+  state.num_cached_tokens = std::max(state.num_cached_tokens, event.num_cached_tokens);
+  const bool needs_logprobs = setup_.echo && setup_.params.sampling.num_prompt_logprobs >= 0;
+  if (needs_logprobs && !state.logprobs_ready && event.choice != 0) {
+    state.waiting.push_back(std::move(event));
+    return effects;
+  }
+  if (!state.logprobs_ready && event.choice == 0) {
+    state.logprobs_ready = true;
+    state.logprobs = std::move(event.prompt_logprobs);
+  }
+  add_to_choice(prompt, event, effects);
+  for (const OutputEvent& late : std::exchange(state.waiting, {})) add_to_choice(prompt, late, effects);
+  return effects;
+}
+
+void Answer::begin_choice(size_t prompt, ChoiceState& state) {
+  state.begun = true;
+  const AnswerPrompt& source = setup_.prompts[prompt];
+  if (setup_.echo) state.choice->echo(source.text, source.tokens, prompts_[prompt].logprobs, source.num_added);
+}
+
+void Answer::add_to_choice(size_t prompt, const OutputEvent& event, Effects& effects) {
+  const size_t index = prompt * static_cast<size_t>(setup_.params.num_choices) + static_cast<size_t>(event.choice);
+  ChoiceState& state = choices_[index];
+  Choice& choice = *state.choice;
+  if (choice.finished()) return;
+  if (!state.begun) begin_choice(prompt, state);
+  size_t num_shown = event.tokens.size();
+  const bool hides_last = event.finish == FinishReason::stop && event.stop_token && num_shown > 0 &&
+                          event.tokens.back().token == *event.stop_token;
+  if (hides_last) --num_shown;
+  if (setup_.echo_only) num_shown = 0;
+  for (size_t i = 0; i < num_shown; ++i) {
+    if (choice.add(event.tokens[i]) == Choice::Step::stop_string_found) {
+      if (!event.finish) effects.stop_choices.push_back(event.choice);
+      break;
+    }
+    const bool more_to_come = event.finish && i + 1 == num_shown;  // the last piece carries the finish reason
+    if (choice.has_text() && !more_to_come) emit(index, effects);
+  }
+  if (!choice.finished() && event.finish) {
+    if (hides_last && !setup_.echo_only) choice.add_hidden(event.tokens.back().token);
+    choice.finish(setup_.echo_only ? FinishReason::length : *event.finish, event.stop_token);
+  }
+  if (choice.finished()) {
+    --num_open_;
+    emit(index, effects);
+  }
+}
+
+void Answer::emit(size_t index, Effects& effects) {
+  ChoicePiece piece = choices_[index].choice->take();
+  if (setup_.params.stream) {
+    effects.events += server_sent_event(chunk(index, std::move(piece)));
+  } else {
+    merge(choices_[index].whole, std::move(piece));
+  }
+}
+
+json::object Answer::frame(std::string_view object_name) const {
+  json::object object;
+  object["id"] = setup_.id;
+  object["object"] = object_name;
+  object["created"] = setup_.created_unix_s;
+  object["model"] = setup_.model->name;
+  object["system_fingerprint"] = setup_.model->fingerprint;
+  return object;
+}
+
+json::object Answer::usage() const {
+  int64_t num_prompt = 0, num_output = 0, num_cached = 0;
+  for (const auto& prompt : setup_.prompts) num_prompt += static_cast<int64_t>(prompt.tokens.size());
+  for (const auto& prompt : prompts_) num_cached += prompt.num_cached_tokens;
+  for (const auto& state : choices_) num_output += state.choice->num_tokens();
+  json::object object;
+  object["prompt_tokens"] = num_prompt;
+  object["completion_tokens"] = num_output;
+  object["total_tokens"] = num_prompt + num_output;
+  object["prompt_tokens_details"] = json::object{{"cached_tokens", num_cached}};
+  return object;
+}
+
+json::array Answer::prompt_token_ids(size_t prompt) const {
+  const auto& tokens = setup_.prompts[prompt].tokens;
+  return json::array(tokens.begin(), tokens.end());
+}
+
+json::object Answer::chunk(size_t index, ChoicePiece piece) {
+  const bool is_chat = setup_.shape == Choice::Shape::chat;
+  const GenerationParams& params = setup_.params;
+  const bool first = !std::exchange(choices_[index].sent, true);
+  const size_t prompt = index / static_cast<size_t>(params.num_choices);
+
+  json::object choice;
+  choice["index"] = index;
+  if (is_chat) {
+    json::object delta;
+    if (first) delta["role"] = "assistant";
+    if (first || !piece.text.empty()) delta["content"] = std::move(piece.text);
+    choice["delta"] = std::move(delta);
+  } else {
+    choice["text"] = std::move(piece.text);
+  }
+  choice["logprobs"] = std::move(piece.logprobs);
+  choice["finish_reason"] = piece.finish ? json::value(finish_name(*piece.finish)) : json::value();
+  if (piece.finish) choice["stop_reason"] = std::move(piece.stop_reason);
+  if (params.return_token_ids) {
+    choice["token_ids"] = std::move(piece.token_ids);
+    if (first && !is_chat) choice["prompt_token_ids"] = prompt_token_ids(prompt);
+  }
+
+  json::object object = frame(is_chat ? "chat.completion.chunk" : "text_completion");
+  object["choices"] = json::array{std::move(choice)};
+  if (params.return_token_ids && first && is_chat) object["prompt_token_ids"] = prompt_token_ids(prompt);
+  if (piece.finish) object["seed"] = static_cast<int64_t>(params.sampling.seed);
+  if (params.continuous_usage) {
+    object["usage"] = usage();
+  } else if (params.include_usage) {
+    object["usage"] = nullptr;
+  }
+  return object;
+}
+
+std::string Answer::closing_events() const {
+  std::string events;
+  if (setup_.params.include_usage) {
+    json::object object = frame(setup_.shape == Choice::Shape::chat ? "chat.completion.chunk" : "text_completion");
+    object["choices"] = json::array{};
+    object["seed"] = static_cast<int64_t>(setup_.params.sampling.seed);
+    object["usage"] = usage();
+    events += server_sent_event(object);
+  }
+  return events + "data: [DONE]\n\n";
+}
+
+json::object Answer::body() {
+  ECHELON_CHECK(num_open_ == 0);
+  const bool is_chat = setup_.shape == Choice::Shape::chat;
+  const GenerationParams& params = setup_.params;
+  json::object object = frame(is_chat ? "chat.completion" : "text_completion");
+  object["seed"] = static_cast<int64_t>(params.sampling.seed);
+  json::array& choices = object["choices"].emplace_array();
+  for (size_t index = 0; index < choices_.size(); ++index) {
+    ChoicePiece& piece = choices_[index].whole;
+    json::object choice;
+    choice["index"] = index;
+    if (is_chat) {
+      choice["message"] = json::object{{"role", "assistant"}, {"content", std::move(piece.text)}, {"refusal", nullptr}};
+    } else {
+      choice["text"] = std::move(piece.text);
+    }
+    choice["logprobs"] = std::move(piece.logprobs);
+    choice["finish_reason"] = finish_name(piece.finish.value_or(FinishReason::error));
+    choice["stop_reason"] = std::move(piece.stop_reason);
+    if (params.return_token_ids) {
+      choice["token_ids"] = std::move(piece.token_ids);
+      if (!is_chat) choice["prompt_token_ids"] = prompt_token_ids(index / static_cast<size_t>(params.num_choices));
+    }
+    choices.push_back(std::move(choice));
+  }
+  if (params.return_token_ids && is_chat) object["prompt_token_ids"] = prompt_token_ids(0);
+  object["usage"] = usage();
+  return object;
+}
+
+}  // namespace echelon

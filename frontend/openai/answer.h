@@ -1,0 +1,88 @@
+// The answer to one request: events of the engine in; server-sent events, or one JSON body, out. Pure: no socket, no
+// engine, no clock. One thread at a time.
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "frontend/openai/choice.h"
+
+namespace echelon {
+
+struct AnswerPrompt {
+  std::vector<TokenId> tokens;
+  std::string text;      ///< for echo
+  size_t num_added = 0;  ///< leading tokens that are not in the text (BOS)
+};
+
+struct AnswerSetup {
+  Choice::Shape shape = Choice::Shape::chat;
+  std::string id;  ///< "chatcmpl-...", "cmpl-..."
+  int64_t created_unix_s = 0;
+  std::shared_ptr<const ModelInfo> model;  ///< owners: the engine and answers in the making
+  GenerationParams params;                 ///< sampling.seed is the one in use
+  std::vector<AnswerPrompt> prompts;       ///< choice index = prompt x n + the engine's choice
+  bool echo = false, echo_only = false;
+};
+
+class Answer {
+ public:
+  explicit Answer(AnswerSetup setup);
+
+  struct Effects {
+    std::string events;             ///< complete server-sent events, when the request streams
+    std::vector<int> stop_choices;  ///< choices of this prompt whose stop string was found: Engine::stop_choice
+  };
+  /// One event of the engine for one prompt. Events after a choice's end, or after an error, have no effect.
+  Effects add(size_t prompt, OutputEvent event);
+
+  /// Every choice has ended (then `closing_events` or `body` complete the answer), or the engine reported an error.
+  bool done() const { return num_open_ == 0 || error_.has_value(); }
+  const std::optional<std::string>& error() const { return error_; }  ///< the engine's words: for the log only
+
+  /// The end of a stream: the usage chunk when it was asked for, and [DONE].
+  std::string closing_events() const;
+  /// The body of an answer that is not streamed.
+  boost::json::object body();
+  const GenerationParams& params() const { return setup_.params; }
+
+ private:
+  struct PromptState {
+    bool logprobs_ready = false;  ///< of the prompt; later choices wait for them
+    std::vector<TokenLogprob> logprobs;
+    std::vector<OutputEvent> waiting;  ///< at most one per step of the engine until choice 0's first event
+    int num_cached_tokens = 0;
+  };
+  struct ChoiceState {
+    std::unique_ptr<Choice> choice;
+    bool begun = false;  ///< its first event has come (echo is done)
+    bool sent = false;   ///< its first chunk is written
+    ChoicePiece whole;   ///< not streamed: all of it
+  };
+
+  void add_to_choice(size_t prompt, const OutputEvent& event, Effects& effects);
+  void begin_choice(size_t prompt, ChoiceState& state);
+  void emit(size_t index, Effects& effects);
+  boost::json::object chunk(size_t index, ChoicePiece piece);
+  boost::json::object frame(std::string_view object_name) const;
+  boost::json::object usage() const;
+  boost::json::array prompt_token_ids(size_t prompt) const;
+
+  AnswerSetup setup_;
+  std::vector<PromptState> prompts_;
+  std::vector<ChoiceState> choices_;
+  size_t num_open_;
+  std::optional<std::string> error_;
+};
+
+/// "data: JSON\n\n"
+std::string server_sent_event(const boost::json::object& data);
+
+std::string_view finish_name(FinishReason reason);
+
+}  // namespace echelon

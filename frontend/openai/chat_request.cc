@@ -1,0 +1,183 @@
+// Messages are normalised on the way: contents become strings (text parts joined with a newline, as vLLM does), the
+// role `developer` becomes `system`, and what a message may not carry here is refused by name.
+#include "frontend/openai/chat_request.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "frontend/refusals.h"
+
+namespace echelon {
+namespace {
+
+namespace json = boost::json;
+
+constexpr auto kRoles = std::to_array<std::string_view>({"system", "developer", "user", "assistant"});
+/// Members of an assistant's message as OpenAI's clients hand them back, when they hold nothing.
+constexpr auto kEmptyMembers =
+    std::to_array<std::string_view>({"refusal", "annotations", "audio", "tool_calls", "function_call"});
+
+/// Only template variables that the request has no other way to say.
+constexpr auto kReservedVariables =
+    std::to_array<std::string_view>({"messages", "add_generation_prompt", "bos_token", "eos_token", "tools"});
+
+bool holds_nothing(const json::value& value) {
+  return (value.is_array() && value.get_array().empty()) || (value.is_string() && value.get_string().empty());
+}
+
+/// The text of a content, with an error in `reader` when it has none.
+std::string read_content(JsonReader& reader, const json::value* content, bool may_be_absent) {
+  if (content == nullptr) {
+    if (!may_be_absent)
+      reader.fail("content", fmt::format("{} is missing", reader.full_name("content")), "missing_required_parameter");
+    return {};
+  }
+  if (content->is_string()) return std::string(content->get_string());
+  if (!content->is_array()) {
+    reader.fail("content", fmt::format("{} must be a string or an array of text parts, not {}",
+                                       reader.full_name("content"), kind_name(*content)));
+    return {};
+  }
+  const json::array& parts = content->get_array();
+  if (parts.size() > kMaxContentParts) {
+    reader.fail("content", fmt::format("{} has more than {} parts", reader.full_name("content"), kMaxContentParts));
+    return {};
+  }
+  std::string text;
+  for (size_t i = 0; i < parts.size() && !reader.failed(); ++i) {
+    const std::string name = fmt::format("content[{}]", i);
+    const json::object* part = parts[i].if_object();
+    const json::value* type = part == nullptr ? nullptr : part->if_contains("type");
+    const json::value* value = part == nullptr ? nullptr : part->if_contains("text");
+    if (type == nullptr || *type != "text" || value == nullptr || !value->is_string()) {
+      reader.fail(name, fmt::format("{} must be {{\"type\": \"text\", \"text\": ...}}; only text is supported",
+                                    reader.full_name(name)));
+      return {};
+    }
+    if (i > 0) text += '\n';
+    text += value->get_string();
+  }
+  return text;
+}
+
+json::object read_message(JsonReader& outer, const json::value& value, size_t index) {
+  const std::string path = fmt::format("messages[{}]", index);
+  if (!value.is_object()) {
+    outer.fail(path, fmt::format("{} must be an object, not {}", path, kind_name(value)));
+    return {};
+  }
+  JsonReader reader(value.get_object(), path);
+  std::string role, name;
+  if (reader.find("role") == nullptr) reader.require("role");
+  reader.read("role", role);
+  if (std::find(kRoles.begin(), kRoles.end(), role) == kRoles.end())
+    reader.fail("role", fmt::format("{}.role must be one of system, developer, user, assistant", path));
+  for (const auto member : kEmptyMembers) {
+    const json::value* extra = reader.find(member);
+    if (extra != nullptr && !holds_nothing(*extra))
+      reader.fail(member, fmt::format("{}.{} is not supported", path, member), "unsupported_parameter");
+  }
+  std::string content = read_content(reader, reader.find("content"), role == "assistant");
+  reader.read("name", name);
+  reader.refuse_others({});
+  if (reader.error()) outer.fail(*reader.error());
+  json::object message;
+  message["role"] = role == "developer" ? "system" : role;
+  message["content"] = std::move(content);
+  if (!name.empty()) message["name"] = std::move(name);
+  return message;
+}
+
+void read_template_variables(JsonReader& reader, json::object& variables) {
+  const json::value* value = reader.find("chat_template_kwargs");
+  if (value == nullptr) return;
+  if (!value->is_object()) {
+    reader.fail("chat_template_kwargs",
+                fmt::format("chat_template_kwargs must be an object, not {}", kind_name(*value)));
+    return;
+  }
+  for (const auto name : kReservedVariables) {
+    if (value->get_object().contains(name))
+      reader.fail(fmt::format("chat_template_kwargs.{}", name),
+                  fmt::format("chat_template_kwargs may not set {}", name));
+  }
+  variables = value->get_object();
+}
+
+void read_logprobs(JsonReader& reader, SamplingParams& sampling) {
+  bool wanted = false;
+  std::optional<int64_t> top;
+  reader.read("logprobs", wanted);
+  reader.read("top_logprobs", top, 0, kMaxLogprobs);
+  if (top && *top > 0 && !wanted) reader.fail("top_logprobs", "top_logprobs is only allowed with logprobs: true");
+  if (wanted) sampling.num_logprobs = static_cast<int>(top.value_or(0));
+}
+
+}  // namespace
+
+void read_conversation(JsonReader& reader, Conversation& conversation) {
+  const json::value& messages = reader.require("messages");
+  if (!reader.failed() && !messages.is_array())
+    reader.fail("messages", fmt::format("messages must be an array, not {}", kind_name(messages)));
+  if (messages.is_array()) {
+    const json::array& array = messages.get_array();
+    if (array.empty()) reader.fail("messages", "messages must have at least one message");
+    if (array.size() > kMaxMessages)
+      reader.fail("messages", fmt::format("messages has more than {} messages", kMaxMessages));
+    for (size_t i = 0; i < array.size() && !reader.failed(); ++i)
+      conversation.messages.push_back(read_message(reader, array[i], i));
+  }
+  read_template_variables(reader, conversation.template_variables);
+  reader.read("continue_final_message", conversation.continue_final_message);
+  conversation.add_generation_prompt = !conversation.continue_final_message;
+  reader.read("add_generation_prompt", conversation.add_generation_prompt);
+  if (conversation.continue_final_message && conversation.add_generation_prompt)
+    reader.fail("add_generation_prompt", "add_generation_prompt and continue_final_message exclude each other");
+  if (!reader.failed() && conversation.continue_final_message) {
+    const json::object& last = conversation.messages.back().as_object();
+    if (last.at("role") != "assistant" || last.at("content").as_string().empty())
+      reader.fail("continue_final_message",
+                  "continue_final_message needs a last message of the role assistant with text");
+  }
+}
+
+RequestResult<ChatRequest> parse_chat_request(const json::object& body, const ModelInfo& model) {
+  ChatRequest request;
+  JsonReader reader(body);
+  read_generation_params(reader, model, 1, request.params);
+  if (!reader.failed()) {
+    if (auto error = check_model(request.params.model, model)) return *error;
+  }
+  read_logprobs(reader, request.params.sampling);
+  read_conversation(reader, request.conversation);
+  refuse_unsupported(reader, request.params.num_choices);
+  bool echo = false;
+  reader.read("echo", echo);
+  if (echo) reader.fail("echo", "echo is only supported by /v1/completions", "unsupported_parameter");
+  reader.refuse_others(ignored_parameters());
+  if (reader.error()) return *reader.error();
+  return request;
+}
+
+RequestResult<std::string> cut_after_final_message(std::string rendered, const Conversation& conversation) {
+  std::string_view content(conversation.messages.back().as_object().at("content").as_string());
+  constexpr std::string_view kSpace = " \t\r\n";
+  const size_t end = content.find_last_not_of(kSpace);  // templates trim contents
+  const size_t begin = content.find_first_not_of(kSpace);
+  if (end == std::string_view::npos)
+    return bad_request("continue_final_message", "the last message has no text to continue");
+  const std::string_view trimmed = content.substr(begin, end - begin + 1);
+  const size_t at = rendered.rfind(trimmed);
+  if (at == std::string::npos)
+    return bad_request("continue_final_message",
+                       "the model's template changes the last message's text, so that it cannot be continued");
+  size_t cut = at + trimmed.size();
+  const std::string_view tail = content.substr(end + 1);  // kept where the template keeps it
+  if (std::string_view(rendered).substr(cut).starts_with(tail)) cut += tail.size();
+  rendered.resize(cut);
+  return rendered;
+}
+
+}  // namespace echelon

@@ -1,0 +1,36 @@
+// POST /v1/chat/completions: JSON to a typed request. Pure; knows no template and no tokenizer.
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <string>
+
+#include "frontend/openai/generation_params.h"
+
+namespace echelon {
+
+inline constexpr size_t kMaxMessages = 4096;
+inline constexpr size_t kMaxContentParts = 4096;  ///< of one message
+
+/// What a chat template needs.
+struct Conversation {
+  boost::json::array messages;             ///< {"role", "content": string, maybe "name"}, in order
+  boost::json::object template_variables;  ///< chat_template_kwargs
+  bool add_generation_prompt = true;
+  bool continue_final_message = false;
+};
+
+struct ChatRequest {
+  GenerationParams params;
+  Conversation conversation;
+};
+
+RequestResult<ChatRequest> parse_chat_request(const boost::json::object& body, const ModelInfo& model);
+
+/// The members that /v1/chat/completions and /tokenize share.
+void read_conversation(JsonReader& reader, Conversation& conversation);
+
+/// The rendered text, cut behind the last message's content (continue_final_message).
+RequestResult<std::string> cut_after_final_message(std::string rendered, const Conversation& conversation);
+
+}  // namespace echelon

@@ -1,0 +1,99 @@
+// Tokens pass the decoder (whole characters), then the stop checker (nothing behind a stop string), then the piece.
+// Log-probabilities and ids are collected per token and leave with the next piece.
+#include "frontend/openai/choice.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/text/utf8.h"
+#include "kernels/base/check.h"
+
+namespace echelon {
+
+namespace json = boost::json;
+
+Choice::Choice(Shape shape, const GenerationParams& params, const Tokenizer& tokenizer)
+    : shape_(shape),
+      params_(params),
+      tokenizer_(tokenizer),
+      decoder_(tokenizer, {.skip_special_tokens = params.skip_special_tokens, .at_text_start = false}),
+      stops_({.strings = params.stop, .include_in_output = params.include_stop}) {}
+
+void Choice::append(std::string text) { piece_.text += text; }
+
+void Choice::echo(std::string_view text, std::span<const TokenId> tokens, std::span<const TokenLogprob> logprobs,
+                  size_t num_added) {
+  append(std::string(text));
+  const int num_top = params_.sampling.num_prompt_logprobs;
+  if (num_top >= 0) {
+    StreamDecoder prompt_decoder(tokenizer_, {.skip_special_tokens = false, .at_text_start = true});
+    int64_t offset = 0;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      std::optional<TokenLogprob> entry;
+      if (i > 0 && i - 1 < logprobs.size()) entry = logprobs[i - 1];
+      completion_logprobs_.add(tokens[i], entry, num_top, offset, tokenizer_);
+      const auto length = static_cast<int64_t>(count_code_points(prompt_decoder.feed(tokens[i])));
+      if (i >= num_added) offset += length;
+    }
+  }
+  num_decoded_characters_ = static_cast<int64_t>(count_code_points(text));
+}
+
+Choice::Step Choice::add(const OutputToken& token) {
+  ECHELON_CHECK(!finished_);
+  ++num_tokens_;
+  piece_.token_ids.emplace_back(token.token);
+  const int num_top = params_.sampling.num_logprobs;
+  if (num_top >= 0 && token.logprob) {
+    if (shape_ == Shape::chat) {
+      chat_logprobs_.push_back(chat_logprob(*token.logprob, num_top, tokenizer_));
+    } else {
+      completion_logprobs_.add(token.token, token.logprob, num_top, num_decoded_characters_, tokenizer_);
+    }
+  }
+  const std::string text = decoder_.feed(token.token);
+  num_decoded_characters_ += static_cast<int64_t>(count_code_points(text));
+  if (num_tokens_ <= params_.sampling.min_tokens) {
+    append(stops_.pass(text));
+    return Step::go_on;
+  }
+  StopChecker::Output output = stops_.feed(text);
+  append(std::move(output.text));
+  if (!output.stopped) return Step::go_on;
+  end(FinishReason::stop, json::value(output.stop_string));
+  return Step::stop_string_found;
+}
+
+void Choice::add_hidden(TokenId token) {
+  ++num_tokens_;
+  piece_.token_ids.emplace_back(token);
+}
+
+void Choice::finish(FinishReason reason, std::optional<TokenId> stop_token) {
+  ECHELON_CHECK(!finished_);
+  StopChecker::Output output = stops_.feed(decoder_.flush());
+  append(std::move(output.text));
+  if (!output.stopped) append(stops_.flush());
+  json::value stop_reason;
+  const auto& stop_ids = params_.sampling.stop_token_ids;
+  if (stop_token && std::find(stop_ids.begin(), stop_ids.end(), *stop_token) != stop_ids.end())
+    stop_reason = *stop_token;
+  end(reason, std::move(stop_reason));
+}
+
+void Choice::end(FinishReason reason, json::value stop_reason) {
+  finished_ = true;
+  piece_.finish = reason;
+  piece_.stop_reason = std::move(stop_reason);
+}
+
+ChoicePiece Choice::take() {
+  if (!chat_logprobs_.empty()) {
+    piece_.logprobs = json::object{{"content", std::exchange(chat_logprobs_, {})}, {"refusal", nullptr}};
+  } else if (!completion_logprobs_.empty()) {
+    piece_.logprobs = completion_logprobs_.take();
+  }
+  return std::exchange(piece_, {});
+}
+
+}  // namespace echelon

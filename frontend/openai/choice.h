@@ -1,0 +1,69 @@
+// One choice of an answer: turns its tokens into text, stops at stop strings, and collects what goes into its next
+// chunk. Pure; one object per choice, one thread at a time.
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "engine/engine.h"
+#include "engine/text/stream_decoder.h"
+#include "frontend/openai/generation_params.h"
+#include "frontend/openai/logprobs.h"
+
+namespace echelon {
+
+/// What a choice has gathered since it was last taken.
+struct ChoicePiece {
+  std::string text;
+  boost::json::array token_ids;
+  boost::json::value logprobs;  ///< null when there are none
+  std::optional<FinishReason> finish;
+  boost::json::value stop_reason;  ///< the stop string or stop token id, as vLLM gives it
+  bool empty() const { return text.empty() && token_ids.empty() && logprobs.is_null() && !finish; }
+};
+
+class Choice {
+ public:
+  enum class Shape { chat, completion };
+
+  /// `params` and `tokenizer` must outlive the choice.
+  Choice(Shape shape, const GenerationParams& params, const Tokenizer& tokenizer);
+
+  /// A prompt that the answer repeats (echo): its text, its tokens, and the log-probabilities of all but the first.
+  /// `num_added`: leading tokens that are not in the text (BOS).
+  void echo(std::string_view text, std::span<const TokenId> tokens, std::span<const TokenLogprob> logprobs,
+            size_t num_added);
+
+  enum class Step { go_on, stop_string_found };
+  /// A token that is shown.
+  Step add(const OutputToken& token);
+  /// The token that ended the choice: counted, but not shown as text.
+  void add_hidden(TokenId token);
+  /// The engine has ended the choice: held-back text is released.
+  void finish(FinishReason reason, std::optional<TokenId> stop_token);
+
+  bool finished() const { return finished_; }
+  bool has_text() const { return !piece_.text.empty(); }
+  int64_t num_tokens() const { return num_tokens_; }
+  ChoicePiece take();
+
+ private:
+  void append(std::string text);
+  void end(FinishReason reason, boost::json::value stop_reason);
+
+  Shape shape_;
+  const GenerationParams& params_;
+  const Tokenizer& tokenizer_;
+  StreamDecoder decoder_;
+  StopChecker stops_;
+  ChoicePiece piece_;
+  boost::json::array chat_logprobs_;
+  CompletionLogprobs completion_logprobs_;
+  int64_t num_tokens_ = 0;
+  int64_t num_decoded_characters_ = 0;  ///< of the text, held-back text included: where the next token's text begins
+  bool finished_ = false;
+};
+
+}  // namespace echelon

@@ -1,0 +1,85 @@
+// The completions endpoint's own parameters: prompt, echo and logprobs.
+// OpenAI's logprobs is a number here, not a boolean as in chats.
+#include "frontend/openai/completion_request.h"
+
+#include <fmt/format.h>
+
+#include "frontend/refusals.h"
+
+namespace echelon {
+namespace {
+
+namespace json = boost::json;
+
+RequestError bad_prompt() {
+  return bad_request("prompt",
+                     "prompt must be a string, an array of strings, an array of token ids, or an array of "
+                     "arrays of token ids, and not empty");
+}
+
+}  // namespace
+
+RequestResult<std::vector<PromptInput>> read_prompts(const json::value& value, int64_t vocab_size) {
+  std::vector<PromptInput> prompts;
+  if (value.is_string()) {
+    prompts.emplace_back(std::string(value.get_string()));
+    return prompts;
+  }
+  if (!value.is_array() || value.get_array().empty()) return bad_prompt();
+  const json::array& array = value.get_array();
+  if (array.front().is_number()) {
+    auto ids = read_token_ids(array, "prompt", vocab_size);
+    if (ids.has_error()) return ids.error();
+    prompts.emplace_back(std::move(*ids));
+    return prompts;
+  }
+  if (array.size() > kMaxPromptsTimesChoices)
+    return bad_request("prompt", fmt::format("prompt has more than {} prompts", kMaxPromptsTimesChoices));
+  for (size_t i = 0; i < array.size(); ++i) {
+    if (array[i].kind() != array.front().kind()) return bad_prompt();
+    if (array[i].is_string()) {
+      prompts.emplace_back(std::string(array[i].get_string()));
+    } else if (array[i].is_array() && !array[i].get_array().empty()) {
+      auto ids = read_token_ids(array[i].get_array(), fmt::format("prompt[{}]", i), vocab_size);
+      if (ids.has_error()) return ids.error();
+      prompts.emplace_back(std::move(*ids));
+    } else {
+      return bad_prompt();
+    }
+  }
+  return prompts;
+}
+
+RequestResult<CompletionRequest> parse_completion_request(const json::object& body, const ModelInfo& model) {
+  CompletionRequest request;
+  JsonReader reader(body);
+  GenerationParams& params = request.params;
+  reader.read("echo", request.echo);
+  read_generation_params(reader, model, request.echo ? 0 : 1, params);
+  if (!reader.failed()) {
+    if (auto error = check_model(params.model, model)) return *error;
+  }
+  request.echo_only = request.echo && params.max_tokens == 0;
+  if (request.echo_only) params.max_tokens = 1;
+  reader.read("add_special_tokens", request.add_special_tokens);
+  reader.read("logprobs", params.sampling.num_logprobs, 0, kMaxLogprobs);
+  if (request.echo) params.sampling.num_prompt_logprobs = params.sampling.num_logprobs;
+
+  const json::value& prompt = reader.require("prompt");
+  if (!reader.failed()) {
+    auto prompts = read_prompts(prompt, model.vocab_size);
+    if (prompts.has_error()) {
+      reader.fail(prompts.error());
+    } else {
+      request.prompts = std::move(*prompts);
+      if (request.prompts.size() * static_cast<size_t>(params.num_choices) > kMaxPromptsTimesChoices)
+        reader.fail("n", fmt::format("prompts times n must be at most {}", kMaxPromptsTimesChoices));
+    }
+  }
+  refuse_unsupported(reader, params.num_choices);
+  reader.refuse_others(ignored_parameters());
+  if (reader.error()) return *reader.error();
+  return request;
+}
+
+}  // namespace echelon

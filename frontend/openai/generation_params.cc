@@ -1,0 +1,202 @@
+// One line per parameter, and two tables: what is ignored, and what is refused unless it asks for nothing.
+// Ranges of the sampling parameters are the engine's (validate()); here are the ones the engine never sees.
+#include "frontend/openai/generation_params.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <limits>
+
+#include "frontend/refusals.h"
+
+namespace echelon {
+namespace {
+
+namespace json = boost::json;
+
+constexpr auto kIgnored = std::to_array<std::string_view>({
+    "store",
+    "metadata",
+    "user",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "parallel_tool_calls",  // tools themselves are refused
+    "request_id",
+});
+
+/// Values that ask for nothing.
+enum class Neutral { empty, none_word, false_value, text_format, text_modality, num_choices };
+
+struct Unsupported {
+  std::string_view name;
+  Neutral neutral;
+};
+
+constexpr auto kUnsupported = std::to_array<Unsupported>({
+    {"tools", Neutral::empty},
+    {"tool_choice", Neutral::none_word},
+    {"functions", Neutral::empty},
+    {"function_call", Neutral::none_word},
+    {"response_format", Neutral::text_format},
+    {"logit_bias", Neutral::empty},
+    {"best_of", Neutral::num_choices},
+    {"suffix", Neutral::empty},
+    {"modalities", Neutral::text_modality},
+    {"use_beam_search", Neutral::false_value},
+});
+
+bool asks_for_nothing(const json::value& value, Neutral neutral, int num_choices) {
+  switch (neutral) {
+    case Neutral::empty:
+      return (value.is_array() && value.get_array().empty()) || (value.is_object() && value.get_object().empty()) ||
+             (value.is_string() && value.get_string().empty());
+    case Neutral::none_word:
+      return value.is_string() && value.get_string() == "none";
+    case Neutral::false_value:
+      return value.is_bool() && !value.get_bool();
+    case Neutral::text_format: {
+      const auto* type = value.is_object() ? value.get_object().if_contains("type") : nullptr;
+      return type != nullptr && *type == "text" && value.get_object().size() == 1;
+    }
+    case Neutral::text_modality:
+      return value == json::array{"text"};
+    case Neutral::num_choices:
+      return as_integer(value) == num_choices;
+  }
+  return false;
+}
+
+void read_stop(JsonReader& reader, std::vector<std::string>& stop) {
+  const json::value* value = reader.find("stop");
+  if (value == nullptr) return;
+  const auto add = [&](const json::value& one) {
+    if (!one.is_string() || one.get_string().empty() || one.get_string().size() > kMaxStopStringBytes) {
+      reader.fail("stop", fmt::format("stop must be a string, or an array of strings, of 1 to {} bytes each",
+                                      kMaxStopStringBytes));
+      return;
+    }
+    stop.emplace_back(one.get_string());
+  };
+  if (!value->is_array()) return add(*value);
+  if (value->get_array().size() > kMaxStopStrings) {
+    reader.fail("stop", fmt::format("stop has more than {} strings", kMaxStopStrings));
+    return;
+  }
+  for (const auto& one : value->get_array()) add(one);
+}
+
+void read_stream_options(JsonReader& reader, GenerationParams& params) {
+  const json::value* value = reader.find("stream_options");
+  if (value == nullptr) return;
+  if (!value->is_object()) {
+    reader.fail("stream_options", fmt::format("stream_options must be an object, not {}", kind_name(*value)));
+    return;
+  }
+  if (!params.stream) {
+    reader.fail("stream_options", "stream_options is only allowed with stream: true");
+    return;
+  }
+  JsonReader options(value->get_object(), "stream_options");
+  options.read("include_usage", params.include_usage);
+  options.read("continuous_usage_stats", params.continuous_usage);
+  bool obfuscation = false;  // padding against traffic analysis: not offered, and nothing depends on it
+  options.read("include_obfuscation", obfuscation);
+  options.refuse_others({});
+  if (options.error()) reader.fail(*options.error());
+}
+
+void read_max_tokens(JsonReader& reader, int min, GenerationParams& params) {
+  constexpr int64_t kMost = std::numeric_limits<int>::max();
+  std::optional<int64_t> newer;
+  reader.read("max_tokens", params.max_tokens, min, kMost);
+  reader.read("max_completion_tokens", newer, min, kMost);
+  if (!newer) return;
+  params.max_tokens = newer;
+  params.max_tokens_name = "max_completion_tokens";
+}
+
+}  // namespace
+
+std::span<const std::string_view> ignored_parameters() { return kIgnored; }
+
+void refuse_unsupported(JsonReader& reader, int num_choices) {
+  for (const auto& [name, neutral] : kUnsupported) {
+    const json::value* value = reader.find(name);
+    if (value == nullptr || asks_for_nothing(*value, neutral, num_choices)) continue;
+    reader.fail(name, fmt::format("{} is not supported with this value", name), "unsupported_parameter");
+  }
+}
+
+void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_max_tokens, GenerationParams& params) {
+  constexpr int64_t kInt32Min = std::numeric_limits<int32_t>::min(), kInt32Max = std::numeric_limits<int32_t>::max();
+  SamplingParams& sampling = params.sampling;
+  sampling.temperature = model.default_sampling.temperature;
+  sampling.top_k = model.default_sampling.top_k;
+  sampling.top_p = model.default_sampling.top_p;
+  sampling.repetition_penalty = model.default_sampling.repetition_penalty;
+
+  reader.read("model", params.model);
+  read_max_tokens(reader, min_max_tokens, params);
+  reader.read("temperature", sampling.temperature);
+  reader.read("top_p", sampling.top_p);
+  reader.read("top_k", sampling.top_k, -1, kInt32Max);
+  reader.read("min_p", sampling.min_p);
+  reader.read("repetition_penalty", sampling.repetition_penalty);
+  reader.read("presence_penalty", sampling.presence_penalty);
+  reader.read("frequency_penalty", sampling.frequency_penalty);
+  reader.read("seed", params.seed, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max());
+  reader.read("n", params.num_choices, 1, kMaxChoices);
+  read_stop(reader, params.stop);
+  reader.read("stop_token_ids", sampling.stop_token_ids, model.vocab_size, kMaxStopTokens);
+  reader.read("stream", params.stream);
+  read_stream_options(reader, params);
+  reader.read("ignore_eos", sampling.ignore_eos);
+  reader.read("min_tokens", sampling.min_tokens, 0, kInt32Max);
+  reader.read("priority", params.priority, kInt32Min, kInt32Max);
+  reader.read("skip_special_tokens", params.skip_special_tokens);
+  reader.read("include_stop_str_in_output", params.include_stop);
+  reader.read("return_token_ids", params.return_token_ids);
+
+  if (!reader.failed() && params.max_tokens && sampling.min_tokens > *params.max_tokens)
+    reader.fail("min_tokens", fmt::format("min_tokens must be at most {}", params.max_tokens_name));
+}
+
+std::optional<RequestError> check_model(std::string_view name, const ModelInfo& model) {
+  if (name.empty() || name == model.name) return std::nullopt;
+  constexpr size_t kMaxShown = 128;
+  RequestError error = bad_request(
+      "model",
+      fmt::format("The model `{}` does not exist; the one served here is `{}`", name.substr(0, kMaxShown), model.name),
+      "model_not_found");
+  error.http_status = 404;
+  return error;
+}
+
+std::optional<RequestError> fit_to_context(GenerationParams& params, size_t num_prompt_tokens, int max_model_len,
+                                           std::string_view prompt_name, int default_max_tokens) {
+  const auto limit = static_cast<int64_t>(max_model_len);
+  const auto prompt = static_cast<int64_t>(num_prompt_tokens);
+  if (prompt == 0) return bad_request(prompt_name, "the prompt has no tokens; at least one is needed");
+  const int64_t room = limit - prompt;
+  if (room < 1) {
+    return bad_request(prompt_name,
+                       fmt::format("This model's maximum context length is {} tokens. However, your prompt has {} "
+                                   "tokens. Please reduce the length of the prompt.",
+                                   limit, prompt),
+                       "context_length_exceeded");
+  }
+  const int64_t wanted = params.max_tokens.value_or(default_max_tokens > 0 ? default_max_tokens : room);
+  if (params.max_tokens && wanted > room) {
+    return bad_request(params.max_tokens_name,
+                       fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens "
+                                   "({} in the prompt, {} in the completion). Please reduce one of them.",
+                                   limit, prompt + wanted, prompt, wanted),
+                       "context_length_exceeded");
+  }
+  params.sampling.max_tokens = static_cast<int>(std::max<int64_t>(1, std::min(wanted, room)));
+  return std::nullopt;
+}
+
+}  // namespace echelon

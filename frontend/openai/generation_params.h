@@ -1,0 +1,50 @@
+// The parameters that /v1/chat/completions and /v1/completions share, out of JSON.
+// Meanings are OpenAI's, and vLLM's for the ones OpenAI does not have.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "frontend/openai/json_reader.h"
+
+namespace echelon {
+
+inline constexpr int kMaxChoices = 16;
+inline constexpr int kMaxPromptsTimesChoices = 128;
+inline constexpr size_t kMaxStopStrings = 16;
+inline constexpr size_t kMaxStopStringBytes = 1024;
+inline constexpr int kDefaultMaxTokens = 16;  ///< of /v1/completions; chats run to the end of the context
+
+struct GenerationParams {
+  std::string model;
+  SamplingParams sampling;            ///< num_logprobs is set by the endpoint's own reader
+  std::optional<int64_t> seed;        ///< as the client gave it
+  std::optional<int64_t> max_tokens;  ///< as the client gave it; sampling.max_tokens is set when the prompt is known
+  std::string max_tokens_name = "max_tokens";  ///< how the client spelled it
+  int num_choices = 1;
+  int priority = 0;
+  std::vector<std::string> stop;
+  bool stream = false, include_usage = false, continuous_usage = false;
+  bool skip_special_tokens = true, include_stop = false, return_token_ids = false;
+};
+
+/// Reads and checks them all; `reader` has the error if there is one. `min_max_tokens`: 0 for completions (echo alone).
+void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_max_tokens, GenerationParams& params);
+
+/// Refuses what is known to OpenAI's or vLLM's clients but not served here, unless its value asks for nothing.
+void refuse_unsupported(JsonReader& reader, int num_choices);
+
+/// Parameters that change nothing in an answer: accepted and ignored.
+std::span<const std::string_view> ignored_parameters();
+
+/// 404 when a request names another model.
+std::optional<RequestError> check_model(std::string_view name, const ModelInfo& model);
+
+/// sampling.max_tokens and the context: a client's wish that does not fit is a 400, code context_length_exceeded.
+/// `prompt_name` is the parameter the prompt came in; `default_max_tokens` <= 0: up to the end of the context.
+std::optional<RequestError> fit_to_context(GenerationParams& params, size_t num_prompt_tokens, int max_model_len,
+                                           std::string_view prompt_name, int default_max_tokens);
+
+}  // namespace echelon

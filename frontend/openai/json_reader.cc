@@ -1,0 +1,234 @@
+// Types and ranges of JSON members. Messages follow one pattern: what must hold, and what was found.
+#include "frontend/openai/json_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json/memory_resource.hpp>
+#include <boost/json/parser.hpp>
+#include <cmath>
+#include <limits>
+#include <new>
+
+#include "frontend/refusals.h"
+
+namespace echelon {
+namespace {
+
+namespace json = boost::json;
+
+/// Gives memory until a limit: a small body of brackets parses into a tree many times its size.
+class BoundedMemory final : public json::memory_resource {
+ public:
+  explicit BoundedMemory(size_t limit_bytes) : left_bytes_(limit_bytes) {}
+
+ private:
+  void* do_allocate(size_t bytes, size_t alignment) override {
+    if (bytes > left_bytes_) throw std::bad_alloc();
+    left_bytes_ -= bytes;
+    return ::operator new(bytes, std::align_val_t(alignment));
+  }
+  void do_deallocate(void* memory, size_t bytes, size_t alignment) override {
+    left_bytes_ += bytes;
+    ::operator delete(memory, std::align_val_t(alignment));
+  }
+  bool do_is_equal(const json::memory_resource& other) const noexcept override { return this == &other; }
+
+  size_t left_bytes_;
+};
+
+constexpr size_t kMaxNameInMessage = 64;
+
+/// A client's own words in our answer: short, so that an answer is never larger than what was sent.
+std::string shortened(std::string_view name) {
+  return name.size() <= kMaxNameInMessage ? std::string(name) : std::string(name.substr(0, kMaxNameInMessage)) + "...";
+}
+
+}  // namespace
+
+RequestResult<json::object> parse_json_object(std::string_view body) {
+  json::parse_options options;
+  options.max_depth = kMaxJsonDepth;
+  json::error_code error;
+  try {
+    json::parser parser({}, options);
+    parser.reset(json::make_shared_resource<BoundedMemory>(kMaxJsonMemoryBytes));
+    const size_t read = parser.write_some(body, error);
+    if (error) {
+      return bad_request("", fmt::format("the body is not valid JSON: {} near byte {}", error.message(), read),
+                         "invalid_json");
+    }
+    const size_t rest = body.find_first_not_of(" \t\r\n", read);
+    if (rest != std::string_view::npos)
+      return bad_request("", fmt::format("the body has more than one JSON value: extra data at byte {}", rest),
+                         "invalid_json");
+    json::value value = parser.release();
+    if (!value.is_object())
+      return bad_request("", fmt::format("the body must be a JSON object, not {}", kind_name(value)), "invalid_json");
+    return std::move(value.get_object());
+  } catch (const std::bad_alloc&) {
+    return bad_request("", fmt::format("the body's JSON takes more than {} MiB", kMaxJsonMemoryBytes >> 20),
+                       "json_too_large");
+  }
+}
+
+std::string_view kind_name(const json::value& value) {
+  switch (value.kind()) {
+    case json::kind::null:
+      return "null";
+    case json::kind::bool_:
+      return "a boolean";
+    case json::kind::string:
+      return "a string";
+    case json::kind::array:
+      return "an array";
+    case json::kind::object:
+      return "an object";
+    default:
+      return "a number";
+  }
+}
+
+std::optional<int64_t> as_integer(const json::value& value) {
+  if (value.is_int64()) return value.get_int64();
+  if (value.is_uint64()) {
+    if (value.get_uint64() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
+    return static_cast<int64_t>(value.get_uint64());
+  }
+  if (!value.is_double()) return std::nullopt;
+  const double number = value.get_double();
+  constexpr double kExact = 9007199254740992.0;  // 2^53: beyond it a double skips integers
+  if (!(std::abs(number) <= kExact) || number != std::floor(number)) return std::nullopt;
+  return static_cast<int64_t>(number);
+}
+
+RequestResult<std::vector<TokenId>> read_token_ids(const json::array& array, std::string_view name,
+                                                   int64_t vocab_size) {
+  std::vector<TokenId> ids;
+  ids.reserve(array.size());
+  for (size_t i = 0; i < array.size(); ++i) {
+    const auto id = as_integer(array[i]);
+    if (!id || *id < 0 || *id >= vocab_size)
+      return bad_request(name, fmt::format("{}[{}] must be a token id from 0 to {}", name, i, vocab_size - 1));
+    ids.push_back(static_cast<TokenId>(*id));
+  }
+  return ids;
+}
+
+JsonReader::JsonReader(const json::object& object, std::string path) : object_(object), path_(std::move(path)) {}
+
+std::string JsonReader::full_name(std::string_view name) const {
+  return path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name);
+}
+
+const json::value* JsonReader::find(std::string_view name) {
+  known_.push_back(name);
+  const json::value* value = object_.if_contains(name);
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
+const json::value& JsonReader::require(std::string_view name) {
+  static const json::value kNull;
+  const json::value* value = find(name);
+  if (value != nullptr) return *value;
+  fail(name, fmt::format("{} is missing", full_name(name)), "missing_required_parameter");
+  return kNull;
+}
+
+void JsonReader::fail(std::string_view name, std::string message, std::string_view code) {
+  if (!error_) error_ = bad_request(full_name(name), std::move(message), code);
+}
+
+void JsonReader::fail(RequestError error) {
+  if (!error_) error_ = std::move(error);
+}
+
+void JsonReader::read(std::string_view name, bool& out) {
+  const json::value* value = find(name);
+  if (value == nullptr) return;
+  if (value->is_bool()) {
+    out = value->get_bool();
+  } else {
+    fail(name, fmt::format("{} must be true or false, not {}", full_name(name), kind_name(*value)));
+  }
+}
+
+void JsonReader::read(std::string_view name, float& out) {
+  const json::value* value = find(name);
+  if (value == nullptr) return;
+  if (!value->is_number()) {
+    fail(name, fmt::format("{} must be a number, not {}", full_name(name), kind_name(*value)));
+    return;
+  }
+  const double number = value->to_number<double>();
+  if (std::abs(number) <= std::numeric_limits<float>::max()) {
+    out = static_cast<float>(number);
+  } else {
+    fail(name, fmt::format("{} is too large", full_name(name)));
+  }
+}
+
+void JsonReader::read(std::string_view name, std::string& out) {
+  const json::value* value = find(name);
+  if (value == nullptr) return;
+  if (value->is_string()) {
+    out = value->get_string();
+  } else {
+    fail(name, fmt::format("{} must be a string, not {}", full_name(name), kind_name(*value)));
+  }
+}
+
+void JsonReader::read(std::string_view name, std::optional<int64_t>& out, int64_t min, int64_t max) {
+  const json::value* value = find(name);
+  if (value == nullptr) return;
+  if (!value->is_number()) {
+    fail(name, fmt::format("{} must be an integer, not {}", full_name(name), kind_name(*value)));
+    return;
+  }
+  const auto number = as_integer(*value);
+  if (number && *number >= min && *number <= max) {
+    out = *number;
+  } else {
+    fail(name, fmt::format("{} must be an integer from {} to {}", full_name(name), min, max));
+  }
+}
+
+void JsonReader::read(std::string_view name, int& out, int64_t min, int64_t max) {
+  std::optional<int64_t> number;
+  read(name, number, min, max);
+  if (number) out = static_cast<int>(*number);
+}
+
+void JsonReader::read(std::string_view name, std::vector<TokenId>& out, int64_t vocab_size, size_t max_size) {
+  const json::value* value = find(name);
+  if (value == nullptr) return;
+  if (!value->is_array()) {
+    fail(name, fmt::format("{} must be an array of token ids, not {}", full_name(name), kind_name(*value)));
+    return;
+  }
+  if (value->get_array().size() > max_size) {
+    fail(name, fmt::format("{} has more than {} entries", full_name(name), max_size));
+    return;
+  }
+  auto ids = read_token_ids(value->get_array(), full_name(name), vocab_size);
+  if (ids.has_error()) {
+    fail(ids.error());
+  } else {
+    out = std::move(*ids);
+  }
+}
+
+void JsonReader::refuse_others(std::span<const std::string_view> ignored) {
+  const auto contains = [](auto&& names, std::string_view name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  for (const auto& member : object_) {
+    const std::string_view name = member.key();
+    if (member.value().is_null() || contains(known_, name) || contains(ignored, name)) continue;
+    const std::string shown = shortened(name);
+    fail(shown, fmt::format("{} is not a parameter that is supported here", full_name(shown)), "unknown_parameter");
+    return;
+  }
+}
+
+}  // namespace echelon
