@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""SIGUSR1 to rank 0 under 16 streams: every stream ends as it would have, new requests get 503, and the job ends with 0."""
+import concurrent.futures
+import signal
+import threading
+import unittest
+
+import server as system
+
+NUM_STREAMS = 16
+NUM_TOKENS = 96
+
+
+class Drain(unittest.TestCase):
+    def check_drain(self, number):
+        with system.Server("smollm2", num_ranks=2, arguments=["-pp", "2", "--max-num-seqs", str(NUM_STREAMS)]) as server:
+            server.wait_ready()
+            started = threading.Barrier(NUM_STREAMS + 1)
+
+            def one_stream(index):
+                stream = server.stream("/v1/completions", {
+                    "model": system.MODEL_NAME, "prompt": f"{index}: Once upon a time", "max_tokens": NUM_TOKENS, "ignore_eos": True,
+                    "stream_options": {"include_usage": True}})
+                chunks = []
+                for chunk in stream:
+                    chunks.append(chunk)
+                    if len(chunks) == 1:
+                        started.wait(60)
+                finishes = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"] if choice.get("finish_reason")]
+                return stream.status, stream.done, finishes, chunks[-1]["usage"]["completion_tokens"]
+
+            with concurrent.futures.ThreadPoolExecutor(NUM_STREAMS) as pool:
+                streams = [pool.submit(one_stream, index) for index in range(NUM_STREAMS)]
+                started.wait(60)
+                server.signal_rank(0, number)
+                new = system.wait_until(lambda: self.refusal(server), 5, "a new request is refused")
+                self.assertTrue(any(not stream.done() for stream in streams), "the streams ended before the drain was seen")
+                for stream in streams:
+                    self.assertEqual(stream.result(120), (200, True, ["length"], NUM_TOKENS))
+            self.assertIn("error", new.json())
+            self.assertEqual(server.wait_exit(30), 0)
+            self.assertEqual(server.processes(), {})
+
+    @staticmethod
+    def refusal(server):
+        """The answer once it is 503; a request that came before the signal's effect is let through."""
+        answer = server.post("/v1/completions", {"model": system.MODEL_NAME, "prompt": "a", "max_tokens": 1})
+        return answer if answer.status == 503 else None
+
+    def test_user_signal(self):
+        self.check_drain(signal.SIGUSR1)
+
+    def test_terminate_rank_0(self):
+        self.check_drain(signal.SIGTERM)
+
+    def test_idle(self):
+        with system.Server("smollm2", num_ranks=3, arguments=["-pp", "3"]) as server:
+            server.wait_ready()
+            self.assertEqual(server.drain(15), 0)
+            self.assertEqual(server.processes(), {})
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
