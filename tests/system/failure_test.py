@@ -23,7 +23,7 @@ class Failure(unittest.TestCase):
             stream = server.stream("/v1/completions", {"model": system.MODEL_NAME, "prompt": "a b c", "max_tokens": 500, "ignore_eos": True})
             next(iter(stream))
             server.signal_rank(rank, signal.SIGKILL)
-            self.check_end(server, ["echelon", f"rank {rank}", "lost"])
+            self.check_end(server, [f"rank {rank}", "lost"])
             stream.close()
 
     def test_a_stage_is_killed(self):
@@ -43,7 +43,7 @@ class Failure(unittest.TestCase):
         with system.Server("smollm2", num_ranks=2, arguments=["-pp", "2"]) as server:
             server.wait_ready()
             server.signal_rank(1, signal.SIGKILL)
-            self.check_end(server, ["echelon", "rank 1", "lost"])
+            self.check_end(server, ["rank 1", "lost"])
 
     def test_a_truncated_model(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ class Failure(unittest.TestCase):
 
     def test_a_layout_that_does_not_fit(self):
         with system.Server("smollm2", num_ranks=2, arguments=["-tp", "3"]) as server:
-            self.check_end(server, ["tensor-parallel-size", "2"])
+            self.check_end(server, ["-tp", "2 "])
 
     def test_a_bad_option(self):
         with system.Server("smollm2", num_ranks=2, arguments=["--max-num-seqs", "0"]) as server:
