@@ -3,6 +3,7 @@
 // other within a microsecond and an idle process burns nothing.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -30,8 +31,7 @@ class ThreadPool {
 
   /// Calls f(part) once for every part in [0, num_parts) and returns when all are done: thread t takes parts t, t +
   /// num_threads, ..., ascending; the caller is thread 0. With one thread or one part everything runs in the caller.
-  /// Costs about 0.2 us when the workers are awake. The first exception of a part is rethrown after all parts have
-  /// ended.
+  /// Costs about 0.2 us when the workers are awake. An exception of a part is rethrown once no part runs any more.
   template <class F>
   void parallel(int num_parts, F&& f) {
     using Callable = std::remove_reference_t<F>;
@@ -72,6 +72,13 @@ struct Share {
 };
 constexpr Share share_of(int64_t total, int part, int num_parts) {
   return {.first = total * part / num_parts, .end = total * (part + 1) / num_parts};
+}
+
+/// How many threads a call is worth: waking one costs about as much as 8192 simple floats.
+inline int parts_for(const ThreadPool& threads, int64_t units, int64_t floats) {
+  constexpr int64_t kFloatsPerThread = 8192;
+  const int64_t useful = floats / kFloatsPerThread + 1;
+  return static_cast<int>(std::min<int64_t>({threads.num_threads(), units, useful}));
 }
 
 }  // namespace echelon::cpu

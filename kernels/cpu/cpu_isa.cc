@@ -1,0 +1,86 @@
+// The choice of kernels at run time: cpuid through the compiler's own tables, or ECHELON_CPU_ISA.
+#include "kernels/cpu/cpu_isa.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#include "kernels/base/check.h"
+#include "kernels/base/error.h"
+
+namespace echelon {
+
+std::string_view to_string(CpuIsa isa) {
+  switch (isa) {
+    case CpuIsa::portable:
+      return "portable";
+    case CpuIsa::avx2:
+      return "avx2";
+    case CpuIsa::avx512:
+      return "avx512";
+    case CpuIsa::avx512_vnni:
+      return "avx512-vnni";
+  }
+  ECHELON_CHECK(false, "instruction set {}", static_cast<int>(isa));
+  return {};
+}
+
+CpuIsa best_cpu_isa() {
+  const std::vector<CpuIsa> available = cpu::available_isas();
+  const char* wanted = std::getenv("ECHELON_CPU_ISA");
+  if (wanted == nullptr || *wanted == '\0') return available.back();
+  for (CpuIsa isa : cpu::kAllIsas) {
+    if (to_string(isa) != wanted) continue;
+    if (!cpu::has_isa(isa)) {
+      throw Error(Part::kernels, fmt::format("ECHELON_CPU_ISA={}: this processor lacks it; its best is {}", wanted,
+                                             to_string(available.back())));
+    }
+    return isa;
+  }
+  throw Error(Part::kernels, fmt::format("ECHELON_CPU_ISA={}: expected portable, avx2, avx512 or avx512-vnni", wanted));
+}
+
+namespace cpu {
+
+bool has_isa(CpuIsa isa) {
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  switch (isa) {
+    case CpuIsa::portable:
+      return true;
+    case CpuIsa::avx2:
+      return avx2;
+    case CpuIsa::avx512:
+      return avx512;
+    case CpuIsa::avx512_vnni:
+      return avx512 && __builtin_cpu_supports("avx512vnni");
+  }
+  return false;
+}
+
+std::vector<CpuIsa> available_isas() {
+  std::vector<CpuIsa> available;
+  for (CpuIsa isa : kAllIsas) {
+    if (has_isa(isa)) available.push_back(isa);
+  }
+  return available;
+}
+
+const OpKernels& op_kernels(CpuIsa isa) {
+  switch (isa) {
+    case CpuIsa::portable:
+      return portable::op_kernels();
+    case CpuIsa::avx2:
+      return avx2::op_kernels();
+    case CpuIsa::avx512:
+    case CpuIsa::avx512_vnni:  // no integer dots here
+      return avx512::op_kernels();
+  }
+  ECHELON_CHECK(false, "instruction set {}", static_cast<int>(isa));
+  return portable::op_kernels();
+}
+
+}  // namespace cpu
+}  // namespace echelon

@@ -1,0 +1,23 @@
+// Which of the CPU's instruction sets this machine has, and the kernels of each.
+#pragma once
+
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/isa/op_kernels.h"
+
+namespace echelon::cpu {
+
+/// This processor and its operating system run it.
+bool has_isa(CpuIsa isa);
+
+/// What has_isa() admits, best last; never empty. Tests run over all of them.
+std::vector<CpuIsa> available_isas();
+
+/// All instruction sets Echelon has kernels for, best last.
+inline constexpr CpuIsa kAllIsas[] = {CpuIsa::portable, CpuIsa::avx2, CpuIsa::avx512, CpuIsa::avx512_vnni};
+
+/// Norms, gates, sums, rope and attention. The caller knows that this machine has it.
+const OpKernels& op_kernels(CpuIsa isa);
+
+}  // namespace echelon::cpu

@@ -1,0 +1,144 @@
+// Norms, gates, sums, rope and the writes to the KV cache, over sixteen lanes; compiled once per instruction set with
+// the same bits.
+//
+//   rms_norm   lane l of 16 adds fma(x, x, lane) over columns = l mod 16, ascending; the lanes add as the tree of
+//   sum_lanes;
+//              inv = 1 / sqrt(sum / n + epsilon), each step rounded to float32; out = (x * inv) * weight.
+//   silu       x / (1 + exp(-x)), times up.
+//   gelu_tanh  0.5 x (1 + tanh u) = x / (1 + exp(-2u)), u = x * fma(k * 0.044715, x * x, k), k = sqrt(2 / pi); times
+//   up. softcap    cap * tanh(x / cap). rope       a' = a c - b s, b' = a s + b c: products and sums rounded one by
+//   one. tree_sum   the postfix program of kernels/reduction_tree.h for every column.
+// Bytes moved: every input once, every output once.
+#pragma once
+
+#include "kernels/cpu/isa/op_kernels.h"
+#include "kernels/cpu/isa/ops_simd.h"
+
+namespace echelon::cpu::ECHELON_ISA {
+
+/// Calls f(first column, lanes in use) for every 16 columns of a row.
+template <typename F>
+static inline void for_lanes(int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) f(i, 16);
+  if (i < n) f(i, static_cast<int>(n - i));
+}
+
+static inline F32x16 load_some(const float* p, int lanes) { return lanes == 16 ? load(p) : load_first(p, lanes); }
+static inline void store_some(float* p, F32x16 a, int lanes) {
+  if (lanes == 16) {
+    store(p, a);
+  } else {
+    store_first(p, a, lanes);
+  }
+}
+
+static void rms_norm_row(const float* x, const float* weight, int64_t n, float epsilon, float* out) {
+  F32x16 squares = zero();
+  for_lanes(n, [&](int64_t i, int lanes) {
+    const F32x16 v = load_some(x + i, lanes);
+    squares = fma(v, v, squares);
+  });
+  const float inverse = 1.0f / __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(n) + epsilon);
+  const F32x16 inv = set1(inverse);
+  for_lanes(n, [&](int64_t i, int lanes) {
+    store_some(out + i, mul(mul(load_some(x + i, lanes), inv), load_some(weight + i, lanes)), lanes);
+  });
+}
+
+static void gate_silu_row(const float* gate, const float* up, int64_t n, float* out) {
+  for_lanes(n, [&](int64_t i, int lanes) {
+    const F32x16 x = load_some(gate + i, lanes);
+    const F32x16 silu = div(x, add(set1(1.0f), exp(mul(x, set1(-1.0f)))));
+    store_some(out + i, mul(silu, load_some(up + i, lanes)), lanes);
+  });
+}
+
+static void gate_gelu_row(const float* gate, const float* up, int64_t n, float* out) {
+  const F32x16 minus_2k = set1(-1.5957691216f), minus_2k3 = set1(-0.071354816f);
+  for_lanes(n, [&](int64_t i, int lanes) {
+    const F32x16 x = load_some(gate + i, lanes);
+    const F32x16 minus_2u = mul(x, fma(minus_2k3, mul(x, x), minus_2k));
+    const F32x16 gelu = div(x, add(set1(1.0f), exp(minus_2u)));
+    store_some(out + i, mul(gelu, load_some(up + i, lanes)), lanes);
+  });
+}
+
+static inline F32x16 soft_cap(F32x16 x, float cap) { return mul(set1(cap), tanh(div(x, set1(cap)))); }
+
+static void softcap_row(float* x, int64_t n, float cap) {
+  for_lanes(n, [&](int64_t i, int lanes) { store_some(x + i, soft_cap(load_some(x + i, lanes), cap), lanes); });
+}
+
+static void exp_row(const float* x, int64_t n, float* out) {
+  for_lanes(n, [&](int64_t i, int lanes) { store_some(out + i, exp(load_some(x + i, lanes)), lanes); });
+}
+
+static void scale_row(float* x, int64_t n, float factor) {
+  for_lanes(n, [&](int64_t i, int lanes) { store_some(x + i, mul(load_some(x + i, lanes), set1(factor)), lanes); });
+}
+
+static void add_row(float* hidden, const float* x, int64_t n) {
+  for_lanes(n, [&](int64_t i, int lanes) {
+    store_some(hidden + i, add(load_some(hidden + i, lanes), load_some(x + i, lanes)), lanes);
+  });
+}
+
+static void tree_sum_row(const float* const* slots, int64_t offset, const int* merges, int num_slots, int64_t n,
+                         bool accumulate, float* out) {
+  for_lanes(n, [&](int64_t i, int lanes) {
+    F32x16 stack[kNumLeaves];
+    int depth = 0;
+    for (int slot = 0; slot < num_slots; ++slot) {
+      stack[depth++] = load_some(slots[slot] + offset + i, lanes);
+      for (int m = 0; m < merges[slot]; ++m, --depth) stack[depth - 2] = add(stack[depth - 2], stack[depth - 1]);
+    }
+    store_some(out + i, accumulate ? add(load_some(out + i, lanes), stack[0]) : stack[0], lanes);
+  });
+}
+
+static void rope_halves_head(float* head, const float* cos, const float* sin, int num_pairs) {
+  for_lanes(num_pairs, [&](int64_t i, int lanes) {
+    const F32x16 a = load_some(head + i, lanes), b = load_some(head + num_pairs + i, lanes);
+    const F32x16 c = load_some(cos + i, lanes), s = load_some(sin + i, lanes);
+    store_some(head + i, sub(mul(a, c), mul(b, s)), lanes);
+    store_some(head + num_pairs + i, add(mul(a, s), mul(b, c)), lanes);
+  });
+}
+
+static void rope_interleaved_head(float* head, const float* cos, const float* sin, int num_pairs) {
+  for (int i = 0; i < num_pairs; ++i) {
+    const float a = head[2 * i], b = head[2 * i + 1];
+    head[2 * i] = a * cos[i] - b * sin[i];
+    head[2 * i + 1] = a * sin[i] + b * cos[i];
+  }
+}
+
+static void store_keys(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot, bool is_bf16,
+                       uint8_t* keys) {
+  for (int d = 0; d < head_dim; ++d) {
+    if (is_bf16) {
+      uint16_t* out = reinterpret_cast<uint16_t*>(keys) + d * kBlockTokens + first_slot;
+      for (int t = 0; t < num_tokens; ++t) out[t] = narrow_to_bf16(tokens[t * stride + d]);
+    } else {
+      float* out = reinterpret_cast<float*>(keys) + d * kBlockTokens + first_slot;
+      for (int t = 0; t < num_tokens; ++t) out[t] = tokens[t * stride + d];
+    }
+  }
+}
+
+static void store_values(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot,
+                         bool is_bf16, uint8_t* values) {
+  for (int t = 0; t < num_tokens; ++t) {
+    const float* in = tokens + t * stride;
+    if (is_bf16) {
+      uint16_t* out = reinterpret_cast<uint16_t*>(values) + (first_slot + t) * head_dim;
+      for (int d = 0; d < head_dim; ++d) out[d] = narrow_to_bf16(in[d]);
+    } else {
+      std::memcpy(reinterpret_cast<float*>(values) + (first_slot + t) * head_dim, in,
+                  sizeof(float) * static_cast<size_t>(head_dim));
+    }
+  }
+}
+
+}  // namespace echelon::cpu::ECHELON_ISA
