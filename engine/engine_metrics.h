@@ -33,12 +33,14 @@ struct RankMetrics {
 struct EngineMetrics {
   uint64_t num_running = 0, num_waiting = 0;
   double kv_usage = 0;                                 ///< [0, 1] of the blocks, cached-but-free ones not counted
+  uint64_t kv_blocks_total = 0, kv_blocks_free = 0;    ///< free ones may be cached
+  uint64_t slots_in_use = 0;
   uint64_t prompt_tokens = 0, generation_tokens = 0;
   uint64_t prefix_query_tokens = 0, prefix_hit_tokens = 0;
   uint64_t preemptions = 0;
   std::array<uint64_t, 4> finished{};                  ///< by FinishReason
   uint64_t steps = 0;                                  ///< micro-batches committed
-  double bubble_share = 0;                             ///< stage time without work while there was some, last minute
+  double bubble_share = 0;                             ///< stage time without work while there was some
   Histogram time_to_first_token, inter_token_latency, end_to_end_latency, queue_time, step_rows;
   std::vector<RankMetrics> ranks;
   EngineMetrics();

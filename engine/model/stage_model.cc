@@ -120,6 +120,8 @@ Matrix StageModel::hidden(int rows) const {
   return {reinterpret_cast<float*>(work_->hidden->data()), rows, spec_.hidden, spec_.hidden};
 }
 
+std::span<std::byte> StageModel::hidden_bytes(int rows) { return writable_bytes(hidden(rows).data, rows * spec_.hidden); }
+
 void StageModel::embed(const BatchView& batch) {
   backend_.embed(*weights_.embedding, batch.tokens, spec_.embedding_scale, hidden(batch.num_rows()));
 }

@@ -7,19 +7,13 @@
 #include <span>
 #include <vector>
 
+#include "engine/model/layer_runner.h"
 #include "engine/model/shard.h"
 #include "engine/model/stage_weights.h"
 #include "kernels/backend.h"
 #include "parallel/communicator.h"
 
 namespace echelon {
-
-/// Sequences' rows of one micro-batch, side by side.
-struct BatchView {
-  std::span<const TokenId> tokens;      ///< one a row
-  std::span<const Segment> segments;    ///< cover the rows in order
-  int num_rows() const { return static_cast<int>(tokens.size()); }
-};
 
 struct StageModelOptions {
   int max_rows = 512;            ///< of one micro-batch
@@ -28,32 +22,27 @@ struct StageModelOptions {
   KvType kv_type = KvType::bf16;
 };
 
-/// Rows of logits computed at a time: bounds the memory for prompt log-probabilities.
-inline constexpr int kLogitRows = 32;
-
-class StageModel {
+class StageModel final : public LayerRunner {
  public:
   /// tensor_group has shard.tp ranks, this one is shard.place.tp. backend and group must outlive this.
   StageModel(const ModelSpec& spec, Shard shard, StageWeights weights, Backend& backend, Communicator& tensor_group,
              const StageModelOptions& options, const std::vector<float>& rope_factors);
-  ~StageModel();
+  ~StageModel() override;
 
   /// Bytes that activations and the KV cache of this shard take, beside the weights.
   static size_t activation_bytes(const ModelSpec& spec, const Shard& shard, const Backend& backend, int max_rows);
   static size_t kv_block_bytes(const ModelSpec& spec, const Shard& shard, KvType type);
 
-  /// The residual stream [max_rows, hidden] in the backend's memory: the first stage writes it from the tokens, later stages receive it.
-  Matrix hidden(int rows) const;
-  void embed(const BatchView& batch);
-  void run_layers(const BatchView& batch);
-  /// Logits over the whole vocabulary of the given rows (at most kLogitRows) on part 0 of the tensor group, in host memory, valid until the
-  /// next call; the other parts get an empty span. Last stage only. Rows lie vocab floats apart.
-  std::span<const float> logits(std::span<const int> rows);
+  void embed(const BatchView& batch) override;
+  void run_layers(const BatchView& batch) override;
+  std::span<const float> logits(std::span<const int> rows) override;
+  std::span<std::byte> hidden_bytes(int rows) override;
 
   size_t weight_bytes() const { return weights_.size_bytes(); }
 
  private:
   struct Workspace;
+  Matrix hidden(int rows) const;
   void attention_block(const LayerWeights& layer, int local_layer, const BatchView& batch);
   void mlp_block(const LayerWeights& layer, int rows);
   void project(const Activation& x, int64_t rows, const Projection& projection, Matrix out, int64_t slot_stride);

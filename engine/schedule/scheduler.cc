@@ -164,7 +164,10 @@ void Scheduler::admit(Sequence& sequence, Draft& draft) {
   free_slots_.pop_back();
   sequence.generation = ++generations_[sequence.slot];
   take_cached_blocks(sequence);
-  if (!sequence.admitted_before) sequence.num_cached = sequence.num_scheduled;
+  if (!sequence.admitted_before) {
+    sequence.num_cached = sequence.num_scheduled;
+    admitted_.push_back(sequence.id);
+  }
   sequence.admitted_before = true;
 
   SlotRegistration registration;
@@ -350,6 +353,7 @@ std::vector<SequenceUpdate> Scheduler::commit(const StepResult& result) {
 }
 
 std::optional<FinishReason> Scheduler::finish_reason(const Sequence& sequence, TokenId token) const {
+  if (token < 0) return FinishReason::error;  // no logit was finite (sampler.h)
   const auto contains = [&](const std::vector<TokenId>& ids) { return std::find(ids.begin(), ids.end(), token) != ids.end(); };
   if (sequence.num_output() > sequence.sampling.min_tokens) {
     if (!sequence.sampling.ignore_eos && contains(options_.end_tokens)) return FinishReason::stop;

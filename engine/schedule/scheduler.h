@@ -14,6 +14,7 @@
 #include <optional>
 #include <set>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "engine/cache/block_pool.h"
@@ -54,6 +55,9 @@ class Scheduler {
   std::optional<MicroBatch> next();
   /// Results come in the order of their numbers (checked: throws WireError for one that was not planned).
   std::vector<SequenceUpdate> commit(const StepResult& result);
+
+  /// Sequences that left the queue for the first time since the last call.
+  std::vector<SequenceId> take_admitted() { return std::exchange(admitted_, {}); }
 
   int num_in_flight() const { return static_cast<int>(in_flight_.size()); }
   int num_running() const { return static_cast<int>(running_.size()); }
@@ -115,6 +119,7 @@ class Scheduler {
   std::vector<int> free_slots_;
   std::vector<uint32_t> generations_;  ///< of every slot
   std::deque<InFlight> in_flight_;
+  std::vector<SequenceId> admitted_;
   uint64_t next_number_ = 1;
   uint64_t num_preemptions_ = 0, num_prefix_queries_ = 0, num_prefix_hits_ = 0;
 };

@@ -1,0 +1,83 @@
+#include "engine/rank_messages.h"
+
+#include "engine/schedule/wire.h"
+
+namespace echelon {
+namespace {
+
+constexpr uint8_t kStatusTag = 'S', kOrderTag = 'O';
+
+}  // namespace
+
+std::vector<std::byte> encode(const RankStatus& status) {
+  WireWriter out;
+  out.put(kStatusTag);
+  out.put(static_cast<uint8_t>(status.phase));
+  out.put(status.settings_digest);
+  out.put(status.max_blocks);
+  out.put(status.loaded_share);
+  const RankMetrics& m = status.metrics;
+  for (const int value : {m.rank, m.dp, m.pp, m.tp}) out.put(value);
+  out.put_text(m.host);
+  for (const double value : {m.cpu_seconds, m.busy_seconds, m.wait_seconds, m.load_seconds}) out.put(value);
+  for (const uint64_t value : {m.resident_bytes, m.weight_bytes, m.kv_bytes, m.activation_bytes}) out.put(value);
+  return out.take();
+}
+
+std::vector<std::byte> encode(const StartOrder& order) {
+  WireWriter out;
+  out.put(kOrderTag);
+  out.put(order.num_blocks);
+  out.put_all(std::span(order.end_tokens));
+  return out.take();
+}
+
+bool is_start_order(std::span<const std::byte> bytes) {
+  const auto tag = WireReader(bytes).get<uint8_t>("status tag");
+  if (tag != kStatusTag && tag != kOrderTag) throw WireError("status message has an unknown tag");
+  return tag == kOrderTag;
+}
+
+RankStatus decode_rank_status(std::span<const std::byte> bytes) {
+  WireReader in(bytes);
+  in.get<uint8_t>("status tag");
+  RankStatus status;
+  const auto phase = in.get<uint8_t>("phase");
+  if (phase < 1 || phase > 3) throw WireError("status message has an unknown phase");
+  status.phase = static_cast<RankPhase>(phase);
+  status.settings_digest = in.get<uint64_t>("settings digest");
+  status.max_blocks = in.get<int64_t>("max_blocks");
+  status.loaded_share = in.get<double>("loaded share");
+  RankMetrics& m = status.metrics;
+  for (int* value : {&m.rank, &m.dp, &m.pp, &m.tp}) *value = in.get<int>("place");
+  m.host = in.get_text("host");
+  for (double* value : {&m.cpu_seconds, &m.busy_seconds, &m.wait_seconds, &m.load_seconds}) *value = in.get<double>("seconds");
+  for (uint64_t* value : {&m.resident_bytes, &m.weight_bytes, &m.kv_bytes, &m.activation_bytes}) *value = in.get<uint64_t>("bytes");
+  in.finish();
+  return status;
+}
+
+StartOrder decode_start_order(std::span<const std::byte> bytes) {
+  WireReader in(bytes);
+  in.get<uint8_t>("status tag");
+  StartOrder order{.num_blocks = in.get<int64_t>("num_blocks"), .end_tokens = in.get_all<TokenId>("end tokens")};
+  in.finish();
+  if (order.num_blocks < 1) throw WireError("start order has no blocks");
+  return order;
+}
+
+uint64_t settings_digest(const EngineOptions& options) {
+  WireWriter out;
+  out.put_text(options.model);
+  out.put_all(std::span(options.layers_per_stage));
+  out.put(options.max_model_len);
+  out.put(options.max_num_seqs);
+  out.put(options.max_batch_tokens);
+  out.put(options.num_kv_blocks);
+  out.put(static_cast<int>(options.compute));
+  uint64_t digest = 0xcbf29ce484222325u;  // FNV-1a
+  for (const std::byte byte : out.take()) digest = (digest ^ static_cast<uint64_t>(byte)) * 0x100000001b3u;
+  return digest;
+}
+
+}  // namespace echelon

@@ -1,0 +1,203 @@
+#include "engine/rank_runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "engine/host_memory.h"
+#include "engine/model/open_model.h"
+#include "engine/model/stage_model.h"
+#include "engine/schedule/wire.h"
+#include "kernels/base/limits.h"
+#include "kernels/base/log.h"
+
+namespace echelon {
+namespace {
+
+constexpr int kStatusIntervalMs = 1000;
+/// Of the host's free memory, what KV caches may take when the user says nothing.
+constexpr double kKvMemoryShare = 0.4;
+
+using SteadyClock = std::chrono::steady_clock;
+
+double seconds_since(SteadyClock::time_point start) { return std::chrono::duration<double>(SteadyClock::now() - start).count(); }
+
+int64_t model_len(const EngineOptions& options, const ModelSpec& spec) {
+  return options.max_model_len > 0 ? std::min(options.max_model_len, spec.max_context) : spec.max_context;
+}
+
+std::vector<int> stage_cut(const EngineOptions& options, const ModelFiles& files, int pp) {
+  if (options.layers_per_stage.empty()) return cut_layers(files.spec.num_layers, pp, head_cost(files));
+  std::string text;
+  for (const int layers : options.layers_per_stage) text += (text.empty() ? "" : ",") + std::to_string(layers);
+  return parse_layer_partition(text, files.spec.num_layers, pp);
+}
+
+}  // namespace
+
+struct RankRunner::Loaded {
+  OpenModel model;
+  std::unique_ptr<Backend> backend;
+  Shard shard;
+  StageWeights weights;
+  StartOrder order;
+  std::unique_ptr<StageModel> stage_model;
+};
+
+RankRunner::RankRunner(const EngineOptions& options, const Layout& layout, RankPlace place, Communicator& tensor_group,
+                       Communicator& replica_group, ControlChannel& control)
+    : options_(options),
+      layout_(layout),
+      place_(std::move(place)),
+      tensor_group_(tensor_group),
+      replica_group_(replica_group),
+      control_(control) {
+  const Place at = layout.place(place_.rank);
+  status_.settings_digest = settings_digest(options);
+  status_.metrics = {.rank = place_.rank, .dp = at.dp, .pp = at.pp, .tp = at.tp, .host = place_.host};
+}
+
+void RankRunner::push(ControlMessage message) {
+  {
+    const std::lock_guard lock(mutex_);
+    inbox_.push_back(std::move(message));
+  }
+  changed_.notify_one();
+}
+
+void RankRunner::abandon(const std::string& reason) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (abandoned_.empty()) abandoned_ = reason;
+  }
+  tensor_group_.abandon(reason);
+  replica_group_.abandon(reason);
+  changed_.notify_one();
+}
+
+std::optional<ControlMessage> RankRunner::next_message(int timeout_ms) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms), [&] { return !inbox_.empty() || !abandoned_.empty(); });
+  if (!abandoned_.empty()) throw Error(Part::engine, abandoned_);
+  if (inbox_.empty()) return std::nullopt;
+  ControlMessage message = std::move(inbox_.front());
+  inbox_.pop_front();
+  return message;
+}
+
+void RankRunner::send_status(RankPhase phase, double loaded_share) {
+  status_.phase = phase;
+  status_.loaded_share = loaded_share;
+  status_.metrics.cpu_seconds = process_cpu_seconds();
+  status_.metrics.resident_bytes = resident_bytes();
+  status_.metrics.busy_seconds = clock_.busy_seconds.load(std::memory_order_relaxed);
+  status_.metrics.wait_seconds = clock_.wait_seconds.load(std::memory_order_relaxed);
+  control_.send(0, {.kind = MessageKind::status, .payload = encode(status_)});
+}
+
+int64_t RankRunner::blocks_that_fit(const Loaded& loaded) const {
+  const ModelSpec& spec = loaded.model.files.spec;
+  const int64_t block_bytes = static_cast<int64_t>(StageModel::kv_block_bytes(spec, loaded.shard, options_.kv_type()));
+  const int64_t length = model_len(options_, spec);
+  const int64_t per_sequence = (length + kBlockTokens - 1) / kBlockTokens;
+  if (options_.num_kv_blocks > 0) return options_.num_kv_blocks;
+  const int64_t most = per_sequence * options_.max_num_seqs;
+  if (block_bytes == 0) return most;  // a rank without heads
+  int64_t budget = options_.kv_memory_bytes;
+  if (budget == 0) {
+    budget = static_cast<int64_t>(kKvMemoryShare * static_cast<double>(available_host_bytes()) / place_.ranks_on_host);
+  }
+  return std::min(most, budget / block_bytes);
+}
+
+std::unique_ptr<RankRunner::Loaded> RankRunner::load() {
+  const auto start = SteadyClock::now();
+  OpenModel model = open_model(options_.model);
+  const Place at = layout_.place(place_.rank);
+  const std::vector<int> cut = stage_cut(options_, model.files, layout_.sizes().pp);
+  auto backend = make_cpu_backend({.compute = options_.compute, .num_threads = options_.num_threads, .isa = options_.isa});
+  Shard shard = make_shard(model.files.spec, layout_.sizes(), at, cut);
+  auto loaded = std::make_unique<Loaded>(Loaded{std::move(model), std::move(backend), std::move(shard), {}, {}, nullptr});
+  status_.max_blocks = blocks_that_fit(*loaded);
+  send_status(RankPhase::opened, 0);
+
+  const std::string label = fmt::format("rank {}", place_.rank);
+  ProgressBar progress(label, stage_file_bytes(loaded->model.files, loaded->shard));
+  loaded->weights = load_stage_weights(loaded->model.files, loaded->shard, *loaded->backend, &progress);
+  progress.finish();
+
+  std::optional<ControlMessage> message;
+  const auto deadline = SteadyClock::now() + std::chrono::seconds(options_.startup_timeout_s);
+  while (!message) {
+    message = next_message(kStatusIntervalMs);
+    if (!message && SteadyClock::now() > deadline) throw Error(Part::engine, "rank 0 did not say how many KV blocks to take");
+  }
+  if (message->kind == MessageKind::stop) return nullptr;
+  if (message->kind != MessageKind::status || !is_start_order(message->payload)) throw WireError("expected the start order first");
+  loaded->order = decode_start_order(message->payload);
+  const int64_t num_blocks = loaded->order.num_blocks;
+  const ModelSpec& spec = loaded->model.files.spec;
+  status_.metrics.weight_bytes = loaded->weights.size_bytes();
+  status_.metrics.activation_bytes =
+      StageModel::activation_bytes(spec, loaded->shard, *loaded->backend, options_.max_batch_tokens);
+  status_.metrics.kv_bytes = static_cast<uint64_t>(num_blocks) * StageModel::kv_block_bytes(spec, loaded->shard, options_.kv_type());
+  loaded->stage_model = std::make_unique<StageModel>(
+      spec, loaded->shard, std::move(loaded->weights), *loaded->backend, tensor_group_,
+      StageModelOptions{.max_rows = options_.max_batch_tokens, .max_model_len = model_len(options_, spec), .num_blocks = num_blocks,
+                        .kv_type = options_.kv_type()},
+      loaded->model.rope_factors);
+  status_.max_blocks = num_blocks;
+  status_.metrics.load_seconds = seconds_since(start);
+  return loaded;
+}
+
+void RankRunner::run() {
+  const std::unique_ptr<Loaded> loaded = load();
+  if (!loaded) return;
+  run_plans(*loaded);
+}
+
+void RankRunner::run_plans(Loaded& loaded) {
+  const ModelSpec& spec = loaded.model.files.spec;
+  const Shard& shard = loaded.shard;
+  const std::vector<int> replica = layout_.replica(shard.place.dp);
+  const auto index_of = [&](Place place) {
+    const int rank = layout_.rank_at(place);
+    return static_cast<int>(std::find(replica.begin(), replica.end(), rank) - replica.begin());
+  };
+  Neighbours neighbours{.replica = &replica_group_};
+  Place near = shard.place;
+  near.pp = shard.place.pp - 1;
+  if (!shard.is_first_stage()) neighbours.previous = index_of(near);
+  near.pp = shard.place.pp + 1;
+  if (!shard.is_last_stage()) neighbours.next = index_of(near);
+  const SlotLimits limits{.num_slots = options_.max_num_seqs, .num_blocks = status_.max_blocks, .vocab = spec.vocab,
+                          .max_rows = options_.max_batch_tokens, .max_model_len = model_len(options_, spec)};
+  const bool is_sampler = shard.is_last_stage() && shard.place.tp == 0;
+  Stage stage(*loaded.stage_model, limits, neighbours, shard.is_last_stage(), is_sampler, spec.vocab, loaded.order.end_tokens, clock_);
+  send_status(RankPhase::ready, 1);
+
+  auto last_status = SteadyClock::now();
+  uint64_t last_number = 0;
+  while (true) {
+    const std::optional<ControlMessage> message = next_message(kStatusIntervalMs);
+    if (SteadyClock::now() - last_status >= std::chrono::milliseconds(kStatusIntervalMs)) {
+      send_status(RankPhase::running, 1);
+      last_status = SteadyClock::now();
+    }
+    if (!message) continue;
+    if (message->kind == MessageKind::stop) return;
+    if (message->kind != MessageKind::plan) throw WireError("expected a plan");
+    const MicroBatch batch = decode_micro_batch(message->payload);
+    if (batch.number != last_number + 1) {
+      throw WireError(fmt::format("plan {} came after plan {}", batch.number, last_number));
+    }
+    last_number = batch.number;
+    if (const std::optional<StepResult> result = stage.run(batch)) {
+      control_.send(0, {.kind = MessageKind::result, .epoch = batch.epoch, .number = batch.number, .payload = encode(*result)});
+    }
+  }
+}
+
+}  // namespace echelon

@@ -1,0 +1,62 @@
+// Chooses the next token of a sequence from its logits, and says how likely tokens were.
+//
+// Order of steps as in vLLM: tokens not allowed yet (min_tokens), penalties, temperature, min_p, top_k, top_p, then a draw. Candidates
+// are ordered by (logit descending, id ascending); masses are float64 sums. The draw is Gumbel-max with counter-based noise:
+// key = seed, counter = {token / 4, position, choice, stream}, lane = token mod 4: frozen, because a token of a stream must come
+// out the same after a restart on any layout. Log-probabilities are those of the raw logits.
+#pragma once
+
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/request.h"
+#include "engine/sampling_params.h"
+
+namespace echelon {
+
+/// Sampled when no logit is finite: the scheduler ends the sequence with an error.
+inline constexpr TokenId kNoToken = -1;
+
+/// What sampling needs to know of one sequence.
+struct SamplingState {
+  SamplingParams params;
+  int choice = 0;
+  int num_prompt = 0;
+  std::unordered_map<TokenId, int> output_counts;  ///< only kept when a penalty needs them
+  std::unordered_map<TokenId, int> prompt_counts;
+
+  SamplingState() = default;
+  /// tokens: prompt and output so far; may be empty when the parameters have no penalties.
+  SamplingState(const SamplingParams& sampling, int choice_index, int num_prompt_tokens, std::span<const TokenId> tokens);
+  void note_output(TokenId token);
+};
+
+/// Reuses its scratch memory; one thread.
+class Sampler {
+ public:
+  /// end_tokens end a generation (masked until min_tokens are out).
+  explicit Sampler(std::vector<TokenId> end_tokens) : end_tokens_(std::move(end_tokens)) {}
+
+  /// `position` is the new token's. Does not change the state.
+  OutputToken sample(std::span<const float> logits, const SamplingState& state, int position);
+
+  /// Log-probability of one token and the num_top most likely ones.
+  TokenLogprob logprob(std::span<const float> logits, TokenId token, int num_top);
+
+ private:
+  struct Candidate {
+    double value = 0;  ///< logit / temperature
+    TokenId token = 0;
+  };
+  TokenId choose(std::span<const float> logits, const SamplingState& state, int position);
+  std::span<const float> adjusted(std::span<const float> logits, const SamplingState& state, int position);
+  void truncate(const SamplingParams& params);
+  void keep_top_p(double top_p);
+
+  std::vector<TokenId> end_tokens_;
+  std::vector<float> adjusted_;
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace echelon

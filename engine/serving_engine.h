@@ -1,0 +1,142 @@
+// The engine of a running job, on rank 0: takes requests from the front end, plans for every replica, hands plans to the ranks and
+// tokens back to the listeners. One thread of its own; all else comes in through an inbox.
+//
+//   thread            calls
+//   any               submit, cancel, stop_choice, drain, state, model, metrics
+//   control channel   on_message, on_lost
+//   the engine's own  everything private
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/engine_options.h"
+#include "engine/rank_messages.h"
+#include "engine/schedule/scheduler.h"
+#include "engine/text_model.h"
+#include "parallel/control_channel.h"
+#include "parallel/layout.h"
+
+namespace echelon {
+
+/// Nothing committed for this long while micro-batches are in flight: not alive.
+inline constexpr int kStallTimeoutMs = 30'000;
+
+class ServingEngine final : public Engine {
+ public:
+  /// on_failure: called once, from the engine's thread, when the job cannot go on. control and layout are borrowed.
+  ServingEngine(EngineOptions options, const Layout& layout, ControlChannel& control,
+                std::function<void(const std::string& reason)> on_failure);
+  ~ServingEngine() override;
+
+  void start();
+  /// No new requests; when the last one has finished the ranks are told to stop and the state becomes stopped.
+  void drain();
+  void wait_until_stopped();
+
+  // From the control channel.
+  void on_message(int rank, ControlMessage message);
+  void on_lost(int rank, const std::string& reason);
+
+  EngineState state() const override;
+  std::string state_reason() const override;
+  std::shared_ptr<const ModelInfo> model() const override;
+  bool is_alive() const override;
+  RequestResult<RequestHandle> submit(Request request, std::shared_ptr<RequestListener> listener) override;
+  void cancel(RequestHandle handle) override;
+  void stop_choice(RequestHandle handle, int choice) override;
+  EngineMetrics metrics() const override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct ActiveRequest;
+  struct ActiveChoice {
+    ActiveRequest* request = nullptr;
+    int index = 0;
+    int replica = 0;
+    bool started = false;
+    Clock::time_point last_token;
+    std::vector<TokenLogprob> prompt_logprobs;
+  };
+  struct ActiveRequest {
+    RequestHandle handle = 0;
+    Request request;
+    std::shared_ptr<RequestListener> listener;
+    std::vector<SequenceId> sequences;   // by choice; 0 when it has ended
+    int num_open = 0;
+  };
+  struct Event {
+    enum class Kind { submit, cancel, stop_choice, message, lost, drain } kind{};
+    RequestHandle handle = 0;
+    int number = 0;  // choice or rank
+    Request request;
+    std::shared_ptr<RequestListener> listener;
+    ControlMessage message;
+    std::string reason;
+  };
+
+  void post(Event event);
+  void run();
+  void run_loop();
+  void load();
+  void handle(Event& event);
+  void handle_submit(Event& event);
+  void handle_status(int rank, const RankStatus& status);
+  void handle_result(int rank, const ControlMessage& message);
+  void begin_serving();
+  void plan();
+  void apply(const SequenceUpdate& update);
+  void end_choice(SequenceId id, FinishReason reason);
+  void end_request(RequestHandle handle);
+  void abort_all(FinishReason reason, const std::string& message);
+  void fail(const std::string& reason);
+  void set_state(EngineState state, const std::string& reason);
+  void publish_metrics();
+  std::shared_ptr<ModelInfo> make_model_info(const OpenModel& open) const;
+  std::optional<RequestError> refusal(const Request& request) const;
+
+  const EngineOptions options_;
+  const Layout& layout_;
+  ControlChannel& control_;
+  std::function<void(const std::string&)> on_failure_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Event> inbox_;                      // guarded by mutex_
+  EngineState state_ = EngineState::loading;     // guarded by mutex_
+  std::string reason_ = "starting";              // guarded by mutex_
+  std::shared_ptr<const ModelInfo> model_;       // guarded by mutex_
+  EngineMetrics published_;                      // guarded by mutex_
+  std::atomic<int> num_unfinished_{0};           // choices submitted and not ended
+  std::atomic<uint64_t> next_handle_{1};
+  std::atomic<bool> any_in_flight_{false};
+  std::atomic<int64_t> last_progress_ms_{0};
+
+  // The engine's thread only.
+  std::vector<std::unique_ptr<Scheduler>> schedulers_;   // one a replica
+  std::vector<std::vector<int>> replica_ranks_;
+  std::vector<RankStatus> statuses_;
+  std::vector<bool> heard_;
+  std::vector<TokenId> end_tokens_;
+  bool serving_ = false, draining_ = false, stopped_ = false;
+  std::unordered_map<RequestHandle, std::unique_ptr<ActiveRequest>> requests_;
+  std::unordered_map<SequenceId, ActiveChoice> choices_;
+  SequenceId next_sequence_ = 1;
+  uint64_t next_order_ = 1;
+  EngineMetrics metrics_;
+  double active_seconds_ = 0;
+  Clock::time_point active_since_{};
+  std::thread thread_;
+};
+
+}  // namespace echelon

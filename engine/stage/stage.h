@@ -1,0 +1,49 @@
+// One stage of the pipeline at work on one rank: plan in, hidden state from the stage before, layers, hidden state to the stage after;
+// the last stage's first part samples. Plans are run in the order of their numbers.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+
+#include "engine/model/layer_runner.h"
+#include "engine/sample/sampler.h"
+#include "engine/schedule/micro_batch.h"
+#include "engine/stage/slot_table.h"
+#include "parallel/communicator.h"
+
+namespace echelon {
+
+/// Seconds since the start, readable from any thread.
+struct StageClock {
+  std::atomic<double> busy_seconds{0}, wait_seconds{0};
+};
+
+/// The ranks before and after this one in its replica's group; -1 at the ends.
+struct Neighbours {
+  Communicator* replica = nullptr;
+  int previous = -1, next = -1;
+};
+
+class Stage {
+ public:
+  /// All borrowed. is_sampler: this rank is part 0 of the last stage.
+  Stage(LayerRunner& layers, const SlotLimits& limits, Neighbours neighbours, bool is_last, bool is_sampler, int64_t vocab,
+        std::vector<TokenId> end_tokens, StageClock& clock);
+
+  /// Runs one micro-batch. The result on the sampler, nothing elsewhere. Throws WireError, CommunicatorError.
+  std::optional<StepResult> run(const MicroBatch& batch);
+
+ private:
+  StepResult sample(const MicroBatch& batch, std::span<const Segment> segments);
+
+  LayerRunner& layers_;
+  SlotTable slots_;
+  Neighbours neighbours_;
+  bool is_last_, is_sampler_;
+  int64_t vocab_;
+  Sampler sampler_;
+  StageClock& clock_;
+};
+
+}  // namespace echelon

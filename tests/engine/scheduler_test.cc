@@ -1,0 +1,267 @@
+// The scheduler against a model that answers with a hash of the prefix: whatever it plans, every sequence must get the tokens
+// it would get alone, and in the end nothing is held.
+#include "engine/schedule/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <map>
+#include <random>
+
+#include "engine/schedule/wire.h"
+
+namespace echelon {
+namespace {
+
+constexpr TokenId kVocab = 1000;
+
+TokenId hash_of(std::span<const TokenId> prefix, int choice) {
+  uint64_t hash = 0x12345 + static_cast<uint64_t>(choice);
+  for (const TokenId token : prefix) hash = (hash ^ static_cast<uint64_t>(token)) * 0x100000001b3u;
+  return static_cast<TokenId>((hash >> 20) % kVocab);
+}
+
+/// Stands in for the ranks: knows blocks only by what plans wrote into them, so that a block used wrongly gives a wrong token.
+class HashModel {
+ public:
+  explicit HashModel(int num_blocks) : memory_(num_blocks, std::vector<TokenId>(kBlockTokens, -1)) {}
+
+  StepResult run(const MicroBatch& batch) {
+    for (const SlotRegistration& slot : batch.registrations) {
+      slots_[slot.slot] = {.generation = slot.generation, .choice = slot.choice, .blocks = {}};
+    }
+    StepResult result{.epoch = batch.epoch, .number = batch.number, .rows = {}};
+    size_t token = 0, block = 0, target = 0;
+    for (const PlanRow& row : batch.rows) {
+      Slot& slot = slots_.at(row.slot);
+      EXPECT_EQ(slot.generation, row.generation);
+      for (int i = 0; i < row.num_new_blocks; ++i) slot.blocks.push_back(batch.new_blocks[block++]);
+      for (int i = 0; i < row.num_tokens; ++i) {
+        const int position = row.first_position + i;
+        memory_[slot.blocks.at(position / kBlockTokens)][position % kBlockTokens] = batch.tokens[token++];
+      }
+      std::vector<TokenId> prefix;
+      for (int position = 0; position < row.first_position + row.num_tokens; ++position) {
+        prefix.push_back(memory_[slot.blocks.at(position / kBlockTokens)][position % kBlockTokens]);
+      }
+      if (!row.sample && row.num_targets == 0) continue;
+      RowResult answer{.slot = row.slot, .generation = row.generation, .sampled = row.sample != 0};
+      for (int i = 0; i < row.num_targets; ++i) {
+        EXPECT_LE(row.first_position + row.targets_from + i + 1, static_cast<int>(prefix.size()));
+        answer.prompt_logprobs.push_back({.token = batch.targets[target++], .logprob = 0, .rank = row.first_position + row.targets_from + i});
+      }
+      if (row.sample) answer.token.token = hash_of(prefix, slot.choice);
+      result.rows.push_back(std::move(answer));
+    }
+    return result;
+  }
+
+ private:
+  struct Slot {
+    uint32_t generation = 0;
+    int choice = 0;
+    std::vector<int> blocks;
+  };
+  std::vector<std::vector<TokenId>> memory_;
+  std::map<int, Slot> slots_;
+};
+
+std::vector<TokenId> alone(std::vector<TokenId> prompt, int choice, int max_tokens) {
+  std::vector<TokenId> output;
+  for (int i = 0; i < max_tokens; ++i) {
+    output.push_back(hash_of(prompt, choice));
+    prompt.push_back(output.back());
+  }
+  return output;
+}
+
+struct Expected {
+  std::vector<TokenId> prompt, output;
+  int choice = 0, max_tokens = 0, prompt_logprobs = 0;
+  bool wants_prompt = false;
+};
+
+/// One run with everything chosen by the seed; returns how often it preempted.
+uint64_t run_seed(unsigned seed) {
+  std::mt19937 random(seed);
+  SchedulerOptions options{.num_blocks = 12 + static_cast<int>(random() % 30),
+                           .max_num_seqs = 1 + static_cast<int>(random() % 8),
+                           .max_batch_tokens = 1 + static_cast<int>(random() % 100),
+                           .depth = 1 + static_cast<int>(random() % 4),
+                           .prefix_cache = random() % 3 != 0};
+  Scheduler scheduler(options);
+  HashModel model(options.num_blocks);
+  std::map<SequenceId, Expected> open;
+  std::deque<MicroBatch> in_flight;
+  SequenceId next_id = 1;
+  int to_submit = 25;
+  std::vector<TokenId> common(96);
+  for (TokenId& token : common) token = static_cast<TokenId>(random() % kVocab);
+  for (int step = 0; step < 20000 && (to_submit > 0 || !scheduler.is_idle()); ++step) {
+    const unsigned action = random() % 10;
+    if (action == 0 && to_submit > 0) {
+      --to_submit;
+      const int max_tokens = 1 + static_cast<int>(random() % 60);
+      std::vector<TokenId> prompt(common.begin(), common.begin() + static_cast<int>(random() % 97));
+      for (unsigned i = random() % 60; i > 0; --i) prompt.push_back(static_cast<TokenId>(random() % kVocab));
+      if (prompt.empty()) prompt.push_back(1);
+      const int n = random() % 4 == 0 ? 3 : 1;
+      const bool wants_prompt = random() % 4 == 0;
+      std::vector<Sequence> choices;
+      for (int i = 0; i < n; ++i) {
+        Sequence s;
+        s.id = next_id + static_cast<SequenceId>(i);
+        s.first_choice = next_id;
+        s.choice = i;
+        s.order = s.id;
+        s.priority = static_cast<int>(random() % 2);
+        s.sampling.max_tokens = max_tokens;
+        s.sampling.num_prompt_logprobs = wants_prompt && i == 0 ? 0 : -1;
+        s.tokens = prompt;
+        s.num_prompt = static_cast<int>(prompt.size());
+        open[s.id] = {.prompt = prompt, .output = {}, .choice = i, .max_tokens = max_tokens, .wants_prompt = wants_prompt && i == 0};
+        choices.push_back(std::move(s));
+      }
+      next_id += static_cast<SequenceId>(n);
+      scheduler.add(std::move(choices));
+    } else if (action == 1 && !open.empty() && random() % 8 == 0) {
+      auto victim = std::next(open.begin(), static_cast<long>(random() % open.size()));
+      EXPECT_TRUE(scheduler.remove(victim->first));
+      open.erase(victim);
+    } else if (action < 6) {
+      if (auto batch = scheduler.next()) {
+        EXPECT_LE(static_cast<int>(batch->tokens.size()), options.max_batch_tokens);
+        in_flight.push_back(decode_micro_batch(encode(*batch)));
+      }
+    } else if (!in_flight.empty()) {
+      const StepResult result = decode_step_result(encode(model.run(in_flight.front())));
+      in_flight.pop_front();
+      for (const SequenceUpdate& update : scheduler.commit(result)) {
+        Expected& expected = open.at(update.sequence);
+        for (const TokenLogprob& logprob : update.prompt_logprobs) {
+          EXPECT_EQ(logprob.rank, expected.prompt_logprobs) << "positions in order, none twice";
+          EXPECT_EQ(logprob.token, expected.prompt.at(expected.prompt_logprobs + 1));
+          ++expected.prompt_logprobs;
+        }
+        if (!update.token) continue;
+        expected.output.push_back(update.token->token);
+        if (update.finish) {
+          EXPECT_EQ(*update.finish, FinishReason::length);
+          EXPECT_EQ(expected.output, alone(expected.prompt, expected.choice, expected.max_tokens)) << "seed " << seed;
+          EXPECT_EQ(expected.prompt_logprobs, expected.wants_prompt ? static_cast<int>(expected.prompt.size()) - 1 : 0);
+          open.erase(update.sequence);
+        }
+      }
+    }
+    scheduler.check_integrity();
+  }
+  EXPECT_TRUE(scheduler.is_idle()) << "seed " << seed << " did not come to an end";
+  EXPECT_TRUE(open.empty());
+  EXPECT_EQ(scheduler.pool().num_free(), options.num_blocks);
+  EXPECT_EQ(scheduler.num_free_slots(), options.max_num_seqs);
+  return scheduler.num_preemptions();
+}
+
+TEST(Scheduler, EverySequenceGetsTheTokensItWouldGetAlone) {
+  uint64_t preemptions = 0;
+  for (unsigned seed = 0; seed < 300; ++seed) preemptions += run_seed(seed);
+  EXPECT_GT(preemptions, 100u) << "the runs must meet preemption";
+}
+
+Sequence sequence(SequenceId id, int num_prompt, int max_tokens) {
+  Sequence s;
+  s.id = s.first_choice = s.order = id;
+  s.sampling.max_tokens = max_tokens;
+  for (int i = 0; i < num_prompt; ++i) s.tokens.push_back(static_cast<TokenId>(i + id * 1000));
+  s.num_prompt = num_prompt;
+  return s;
+}
+
+void add_one(Scheduler& scheduler, Sequence s) {
+  std::vector<Sequence> one;
+  one.push_back(std::move(s));
+  scheduler.add(std::move(one));
+}
+
+TEST(Scheduler, SpreadsDecodesOverTheMicroBatchesInFlight) {
+  Scheduler scheduler({.num_blocks = 100, .max_num_seqs = 8, .max_batch_tokens = 512, .depth = 2});
+  HashModel model(100);
+  for (SequenceId id = 1; id <= 8; ++id) add_one(scheduler, sequence(id, 4, 50));
+  std::deque<MicroBatch> in_flight;
+  for (int step = 0; step < 20; ++step) {
+    while (auto batch = scheduler.next()) in_flight.push_back(*batch);
+    if (step > 4) {
+      ASSERT_EQ(in_flight.size(), 2u) << "step " << step;
+      EXPECT_EQ(in_flight[0].rows.size(), 4u);
+      EXPECT_EQ(in_flight[1].rows.size(), 4u);
+    }
+    scheduler.commit(model.run(in_flight.front()));
+    in_flight.pop_front();
+  }
+}
+
+TEST(Scheduler, ChunksOfOnePromptFollowEachOtherWithoutWaiting) {
+  Scheduler scheduler({.num_blocks = 100, .max_num_seqs = 8, .max_batch_tokens = 64, .depth = 3});
+  add_one(scheduler, sequence(1, 1000, 5));
+  for (int i = 0; i < 3; ++i) {
+    const auto batch = scheduler.next();
+    ASSERT_TRUE(batch);
+    EXPECT_EQ(batch->rows.at(0).first_position, 64 * i);
+    EXPECT_EQ(batch->rows.at(0).sample, 0u);
+  }
+  EXPECT_FALSE(scheduler.next()) << "depth micro-batches are in flight";
+}
+
+TEST(Scheduler, SharesThePromptsBlocksBetweenChoicesWithoutTheCache) {
+  Scheduler scheduler({.num_blocks = 12, .max_num_seqs = 8, .max_batch_tokens = 512, .depth = 1, .prefix_cache = false});
+  HashModel model(12);
+  std::vector<Sequence> choices;
+  for (int i = 0; i < 3; ++i) {
+    Sequence s = sequence(1, 200, 4);
+    s.id = s.order = static_cast<SequenceId>(i + 1);
+    s.choice = i;
+    choices.push_back(std::move(s));
+  }
+  scheduler.add(std::move(choices));
+  scheduler.commit(model.run(*scheduler.next()));
+  const auto batch = scheduler.next();
+  ASSERT_TRUE(batch);
+  EXPECT_EQ(scheduler.num_running(), 3) << "12 blocks hold one prompt of 7 blocks three times only if it is shared";
+  EXPECT_EQ(scheduler.num_preemptions(), 0u);
+}
+
+TEST(Scheduler, RefusesResultsThatWereNotPlanned) {
+  Scheduler scheduler({.num_blocks = 10, .max_num_seqs = 2, .max_batch_tokens = 64, .depth = 1});
+  HashModel model(10);
+  add_one(scheduler, sequence(1, 10, 5));
+  const auto batch = scheduler.next();
+  StepResult good = model.run(*batch);
+  StepResult wrong = good;
+  wrong.number = 7;
+  EXPECT_THROW(scheduler.commit(wrong), WireError);
+  wrong = good;
+  wrong.rows[0].generation += 1;
+  EXPECT_THROW(Scheduler(scheduler.options()).commit(wrong), WireError);
+}
+
+TEST(MicroBatch, BytesThatWereNotEncodedAreRefused) {
+  Scheduler scheduler({.num_blocks = 10, .max_num_seqs = 2, .max_batch_tokens = 64, .depth = 1});
+  add_one(scheduler, sequence(1, 40, 5));
+  const std::vector<std::byte> good = encode(*scheduler.next());
+  for (size_t size = 0; size < good.size(); ++size) {
+    EXPECT_THROW(decode_micro_batch(std::span(good).first(size)), WireError) << size;
+  }
+  std::mt19937 random(1);
+  for (int i = 0; i < 20000; ++i) {  // any outcome but a crash or a huge allocation
+    std::vector<std::byte> bytes = good;
+    for (unsigned flips = 1 + random() % 4; flips > 0; --flips) bytes[random() % bytes.size()] ^= static_cast<std::byte>(1u << (random() % 8));
+    try {
+      const MicroBatch batch = decode_micro_batch(bytes);
+      EXPECT_LE(batch.tokens.size(), bytes.size());
+    } catch (const WireError&) {
+    }
+  }
+}
+
+}  // namespace
+}  // namespace echelon
