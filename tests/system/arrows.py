@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Which folder may include which (ARCHITECTURE.md, "Rooms and arrows").  arrows.py [ROOT]
 
-Reads every #include "..." line of the sources below ROOT, prints those that go against an arrow, and ends with 1 if there are any.
+Reads every #include "..." line of the sources below ROOT, prints those that go against an arrow, and ends with 1 if
+there are any.
 """
 import pathlib
 import re

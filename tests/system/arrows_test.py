@@ -17,9 +17,10 @@ GOOD = {
     "engine/weights/gguf.h": "",
     "engine/schedule/micro_batch.h": "",
     "engine/schedule/scheduler.h": '#include "engine/cache/block_pool.h"\n#include "engine/request.h"',
-    "engine/model/forward.h": '#include "engine/cache/block_pool.h"\n#include "engine/weights/gguf.h"\n#include "kernels/backend.h"',
+    "engine/model/forward.h": '#include "engine/cache/block_pool.h"\n#include "engine/weights/gguf.h"',
     "engine/stage/stage.h": '#include "engine/model/forward.h"\n#include "engine/schedule/micro_batch.h"',
-    "engine/serving.h": '#include "engine/schedule/scheduler.h"\n#include "engine/stage/stage.h"\n#include "parallel/layout.h"',
+    "engine/serving.h": '#include "engine/schedule/scheduler.h"\n#include "engine/stage/stage.h"\n'
+                        '#include "parallel/layout.h"\n#include "kernels/backend.h"',
     "frontend/http/server.cc": '#include "engine/engine.h"\n#include <vector>\n// #include "launch/options.h"',
     "launch/main.cc": '#include "frontend/http/server.cc"\n#include "engine/serving.h"',
     "tests/system/server_test.cc": '#include "launch/main.cc"',

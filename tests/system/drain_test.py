@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""SIGUSR1 to rank 0 under 16 streams: every stream ends as it would have, new requests get 503, and the job ends with 0."""
+"""SIGUSR1 to rank 0 under 16 streams: all of them end as they would have, new requests get 503, the job ends with 0."""
 import concurrent.futures
 import signal
 import threading
@@ -13,20 +13,21 @@ NUM_TOKENS = 96
 
 class Drain(unittest.TestCase):
     def check_drain(self, number):
-        with system.Server("smollm2", num_ranks=2, arguments=["-pp", "2", "--max-num-seqs", str(NUM_STREAMS)]) as server:
+        with system.Server("smollm2", num_ranks=2, arguments=["-pp", "2", "--max-num-seqs", NUM_STREAMS]) as server:
             server.wait_ready()
             started = threading.Barrier(NUM_STREAMS + 1)
 
             def one_stream(index):
                 stream = server.stream("/v1/completions", {
-                    "model": system.MODEL_NAME, "prompt": f"{index}: Once upon a time", "max_tokens": NUM_TOKENS, "ignore_eos": True,
-                    "stream_options": {"include_usage": True}})
+                    "model": system.MODEL_NAME, "prompt": f"{index}: Once upon a time", "max_tokens": NUM_TOKENS,
+                    "ignore_eos": True, "stream_options": {"include_usage": True}})
                 chunks = []
                 for chunk in stream:
                     chunks.append(chunk)
                     if len(chunks) == 1:
                         started.wait(60)
-                finishes = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"] if choice.get("finish_reason")]
+                choices = [choice for chunk in chunks for choice in chunk["choices"]]
+                finishes = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
                 return stream.status, stream.done, finishes, chunks[-1]["usage"]["completion_tokens"]
 
             with concurrent.futures.ThreadPoolExecutor(NUM_STREAMS) as pool:
@@ -34,7 +35,7 @@ class Drain(unittest.TestCase):
                 started.wait(60)
                 server.signal_rank(0, number)
                 new = system.wait_until(lambda: self.refusal(server), 5, "a new request is refused")
-                self.assertTrue(any(not stream.done() for stream in streams), "the streams ended before the drain was seen")
+                self.assertTrue(any(not stream.done() for stream in streams), "the streams ended before the drain")
                 for stream in streams:
                     self.assertEqual(stream.result(120), (200, True, ["length"], NUM_TOKENS))
             self.assertIn("error", new.json())

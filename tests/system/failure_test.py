@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What goes wrong ends the job: with a message that names the cause, once, a code that is not 0, and no process left."""
+"""What goes wrong ends the job: with one message that names the cause, a code that is not 0, and no process left."""
 import pathlib
 import signal
 import socket
@@ -20,7 +20,8 @@ class Failure(unittest.TestCase):
     def check_lost_rank(self, num_ranks, arguments, rank):
         with system.Server("smollm2", num_ranks=num_ranks, arguments=arguments) as server:
             server.wait_ready()
-            stream = server.stream("/v1/completions", {"model": system.MODEL_NAME, "prompt": "a b c", "max_tokens": 500, "ignore_eos": True})
+            stream = server.stream("/v1/completions", {"model": system.MODEL_NAME, "prompt": "a b c", "max_tokens": 500,
+                                                       "ignore_eos": True})
             next(iter(stream))
             server.signal_rank(rank, signal.SIGKILL)
             self.check_end(server, [f"rank {rank}", "lost"])

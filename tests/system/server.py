@@ -1,4 +1,4 @@
-"""A real server for a system test: launch/run on a free port, its log, its ranks, and requests to it. Standard library only.
+"""A real server for a system test: launch/run on a free port, its log, its ranks, requests to it. No other packages.
 
     with Server("smollm2", num_ranks=2, arguments=["-pp", "2"]) as server:
         server.wait_ready()
@@ -13,6 +13,7 @@ import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -60,7 +61,7 @@ class Response:
 
 
 class Stream:
-    """Server-sent events of one request, as they arrive. close() leaves in the middle, as a client that goes away does."""
+    """Server-sent events of one request, as they arrive. close() leaves in the middle, like a client that goes away."""
 
     def __init__(self, server, path, body, timeout_s):
         self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout_s)
@@ -83,7 +84,8 @@ class Stream:
 
     def close(self):
         if self.connection.sock is not None:
-            self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # reset, at once
+            reset = struct.pack("ii", 1, 0)
+            self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         self.response.close()
         self.connection.close()
 
@@ -101,8 +103,8 @@ class Server:
         variables = {**os.environ, MARK: self.mark, **(environment or {})}
         if api_key:
             variables["ECHELON_API_KEY"] = api_key
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log_file, stderr=subprocess.STDOUT,
-                                        env=variables, start_new_session=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log_file,
+                                        stderr=subprocess.STDOUT, env=variables, start_new_session=True)
 
     def __enter__(self):
         return self
@@ -125,7 +127,7 @@ class Server:
                 raw = (entry / "environ").read_bytes()
                 if f"{MARK}={self.mark}".encode() in raw.split(b"\0"):
                     pairs = (item.partition(b"=") for item in raw.split(b"\0") if item)
-                    found[int(entry.name)] = {key.decode(): value.decode(errors="replace") for key, _, value in pairs}
+                    found[int(entry.name)] = {key.decode(): value.decode("utf8", "replace") for key, _, value in pairs}
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
         return found

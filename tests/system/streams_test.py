@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""24 concurrent streams with random aborts on 1, 2 and 3 stages: every stream that survives is, bit for bit, the same request alone;
-afterwards all KV blocks are free and no slot is in use."""
+"""24 concurrent streams with random aborts on 1, 2 and 3 stages: every stream that survives is, bit for bit, the same
+request alone; afterwards all KV blocks are free and no slot is in use."""
 import concurrent.futures
 import random
 import unittest
@@ -10,15 +10,16 @@ import server as system
 NUM_STREAMS = 24
 NUM_ABORTED = 8
 NUM_TOKENS = 32
-TEXTS = ["The weather in the mountains", "def fibonacci(n):", "Dear Sir or Madam,", "The capital of France is", "1, 2, 3, 5, 8,",
-         "In the beginning there was a machine that"]
+TEXTS = ["The weather in the mountains", "def fibonacci(n):", "Dear Sir or Madam,", "The capital of France is",
+         "1, 2, 3, 5, 8,", "In the beginning there was a machine that"]
 
 
 def request_of(index):
     """Long and short prompts, some with equal beginnings; greedy and seeded."""
     sampling = {"temperature": 0} if index % 2 else {"temperature": 0.8, "top_p": 0.9, "seed": index}
-    return {"model": system.MODEL_NAME, "prompt": TEXTS[index % len(TEXTS)] * (1 + index % 5) + f" {index}", "max_tokens": NUM_TOKENS,
-            "logprobs": 2, "stream_options": {"include_usage": True}, **sampling}
+    prompt = TEXTS[index % len(TEXTS)] * (1 + index % 5) + f" {index}"
+    return {"model": system.MODEL_NAME, "prompt": prompt, "max_tokens": NUM_TOKENS, "logprobs": 2,
+            "stream_options": {"include_usage": True}, **sampling}
 
 
 def run_stream(server, index, num_chunks=None):
@@ -31,7 +32,8 @@ def run_stream(server, index, num_chunks=None):
         for choice in chunk["choices"]:
             said["text"] += choice["text"]
             if choice.get("logprobs"):
-                said["logprobs"].append((choice["logprobs"]["tokens"], choice["logprobs"]["token_logprobs"], choice["logprobs"]["top_logprobs"]))
+                logprobs = choice["logprobs"]
+                said["logprobs"].append((logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"]))
             if choice.get("finish_reason"):
                 said["finish"].append(choice["finish_reason"])
         if chunk.get("usage"):
@@ -59,16 +61,16 @@ class Streams(unittest.TestCase):
         with system.Server("smollm2", num_ranks=num_stages, arguments=["-pp", num_stages, *arguments]) as server:
             server.wait_ready()
             with concurrent.futures.ThreadPoolExecutor(NUM_STREAMS) as pool:
-                streams = {index: pool.submit(run_stream, server, index, after) for index, after in leaves_after.items()}
-                said = {index: stream.result(300) for index, stream in streams.items()}
+                streams = [pool.submit(run_stream, server, index, leaves_after[index]) for index in range(NUM_STREAMS)]
+                said = [stream.result(300) for stream in streams]
             for index, after in leaves_after.items():
                 if after is None:
                     self.assertEqual(said[index], self.alone[index], f"stream {index}")
             self.assertEqual(self.alone[0]["usage"][1], len(self.alone[0]["logprobs"]))
             system.wait_until(lambda: server.metric("echelon_slots_in_use") == 0, 10, "no slot is in use")
-            system.wait_until(lambda: server.metric("echelon_kv_blocks_free") == server.metric("echelon_kv_blocks_total"), 10,
-                              "all KV blocks are free")
-            self.assertGreater(server.metric("echelon_kv_blocks_total"), 0)
+            num_blocks = server.metric("echelon_kv_blocks_total")
+            system.wait_until(lambda: server.metric("echelon_kv_blocks_free") == num_blocks, 10, "all blocks are free")
+            self.assertGreater(num_blocks, 0)
             self.assertEqual(server.drain(), 0)
 
     def test_one_stage(self):
