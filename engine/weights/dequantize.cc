@@ -157,46 +157,67 @@ void decode_piece<TensorType::q6_k>(const std::byte* block, int piece, const Pie
   }
 }
 
+/// Walks a row piece by piece.
+struct Cursor {
+  Cursor(const TensorTypeInfo& info, const std::byte* row, int64_t first_col)
+      : block(row + first_col / info.block_values * info.block_bytes),
+        piece(static_cast<int>(first_col % info.block_values) / kPiece),
+        block_bytes(info.block_bytes),
+        pieces_per_block(info.block_values / kPiece) {}
+
+  void advance() {
+    if (++piece == pieces_per_block) {
+      piece = 0;
+      block += block_bytes;
+    }
+  }
+
+  const std::byte* block;
+  int piece;
+  const int block_bytes;
+  const int pieces_per_block;
+};
+
 template <TensorType type>
 void decode_range(const std::byte* row, int64_t first_col, QuantizedRow out) {
   const TensorTypeInfo& info = tensor_type_info(type);
   const int scales_per_piece = kPiece / info.coding.group;
-  const auto num_pieces = static_cast<int64_t>(out.codes.size()) / kPiece;
+  const int minimums_per_piece = info.coding.has_minimum ? 1 : 0;
+  const size_t num_pieces = out.codes.size() / kPiece;
   PieceOut to{.codes = out.codes.data(), .scales = out.scales.data(), .minimums = out.minimums.data()};
-  for (int64_t i = 0; i < num_pieces; ++i) {
-    const int64_t col = first_col + i * kPiece;
-    const std::byte* block = row + (col / info.block_values) * info.block_bytes;
-    decode_piece<type>(block, static_cast<int>(col % info.block_values) / kPiece, to);
+  Cursor cursor(info, row, first_col);
+  for (size_t i = 0; i < num_pieces; ++i, cursor.advance()) {
+    decode_piece<type>(cursor.block, cursor.piece, to);
     to.codes += kPiece;
     to.scales += scales_per_piece;
-    if (info.coding.has_minimum) to.minimums += 1;
+    to.minimums += minimums_per_piece;
+  }
+}
+
+/// 16 values of one scale.
+template <bool has_minimum>
+void scale_codes(const uint8_t* codes, int zero, float scale, float minimum, float* out) {
+  for (int i = 0; i < 16; ++i) {
+    const float product = scale * static_cast<float>(codes[i] - zero);
+    out[i] = has_minimum ? product + minimum : product;
   }
 }
 
 template <TensorType type>
 void dequantize_range(const std::byte* row, int64_t first_col, std::span<float> out) {
   const TensorTypeInfo& info = tensor_type_info(type);
-  const Coding& coding = info.coding;
+  const int zero = info.coding.zero;
+  const size_t second_scale = info.coding.group == kPiece ? 0 : 1;
+  const auto scale_half = info.coding.has_minimum ? scale_codes<true> : scale_codes<false>;
   std::array<uint8_t, kPiece> codes;
   std::array<float, 2> scales;
   float minimum = 0;
-  for (size_t done = 0; done < out.size(); done += kPiece) {
-    const int64_t col = first_col + static_cast<int64_t>(done);
-    const std::byte* block = row + (col / info.block_values) * info.block_bytes;
-    decode_piece<type>(block, static_cast<int>(col % info.block_values) / kPiece,
+  Cursor cursor(info, row, first_col);
+  for (size_t done = 0; done < out.size(); done += kPiece, cursor.advance()) {
+    decode_piece<type>(cursor.block, cursor.piece,
                        {.codes = codes.data(), .scales = scales.data(), .minimums = &minimum});
-    scales[1] = coding.group == kPiece ? scales[0] : scales[1];
-    float* to = out.data() + done;
-    for (int group = 0; group < 2; ++group) {
-      const float scale = scales[static_cast<size_t>(group)];
-      const uint8_t* from = codes.data() + group * 16;
-      float* values = to + group * 16;
-      if (coding.has_minimum) {
-        for (int i = 0; i < 16; ++i) values[i] = scale * static_cast<float>(from[i] - coding.zero) + minimum;
-      } else {
-        for (int i = 0; i < 16; ++i) values[i] = scale * static_cast<float>(from[i] - coding.zero);
-      }
-    }
+    scale_half(codes.data(), zero, scales[0], minimum, out.data() + done);
+    scale_half(codes.data() + 16, zero, scales[second_scale], minimum, out.data() + done + 16);
   }
 }
 
@@ -229,11 +250,25 @@ void check_range(const TensorTypeInfo& info, std::span<const std::byte> row, int
                 "columns {} + {} of a quantised row", first_col, num_cols);
 }
 
+/// f16_to_float without branches, so that a loop over it vectorises; no subnormal float32 on the way, so that it is
+/// exact whatever the thread's handling of those.
+float widen_f16(uint16_t bits) {
+  const uint32_t magnitude = uint32_t{bits & 0x7fffu} << 13;
+  const uint32_t sign = uint32_t{bits & 0x8000u} << 16;
+  const uint32_t normal = magnitude + (uint32_t{112} << 23);
+  const uint32_t infinite = magnitude + (uint32_t{224} << 23);
+  constexpr float kSmallestNormal = 0x1p-14f;
+  const float above = std::bit_cast<float>(magnitude | std::bit_cast<uint32_t>(kSmallestNormal));
+  const uint32_t subnormal = std::bit_cast<uint32_t>(above - kSmallestNormal);
+  const uint32_t finite = magnitude < (uint32_t{1} << 23) ? subnormal : normal;
+  return std::bit_cast<float>(sign | (magnitude >= (uint32_t{31} << 23) ? infinite : finite));
+}
+
 void widen(TensorType type, const std::byte* from, std::span<float> out) {
   if (type == TensorType::f32) {
     if (!out.empty()) std::memcpy(out.data(), from, out.size_bytes());
   } else if (type == TensorType::f16) {
-    for (size_t i = 0; i < out.size(); ++i) out[i] = f16_to_float(load<uint16_t>(from + 2 * i));
+    for (size_t i = 0; i < out.size(); ++i) out[i] = widen_f16(load<uint16_t>(from + 2 * i));
   } else {
     for (size_t i = 0; i < out.size(); ++i) out[i] = bf16_to_float(load<uint16_t>(from + 2 * i));
   }

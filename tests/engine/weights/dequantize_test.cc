@@ -133,6 +133,18 @@ TEST_F(EveryType, NeutralFormGivesTheSameBits) {
   EXPECT_EQ(num_quantised, 8);
 }
 
+TEST(Dequantize, EveryFloat16AndBfloat16) {
+  std::vector<uint16_t> bits(65536);
+  for (size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<uint16_t>(i);
+  std::vector<float> out(bits.size());
+  dequantize(TensorType::f16, std::as_bytes(std::span(bits)), 0, out);
+  for (size_t i = 0; i < bits.size(); ++i) {
+    ASSERT_EQ(std::bit_cast<uint32_t>(out[i]), std::bit_cast<uint32_t>(f16_to_float(bits[i]))) << i;
+  }
+  dequantize(TensorType::bf16, std::as_bytes(std::span(bits)), 0, out);
+  for (size_t i = 0; i < bits.size(); ++i) ASSERT_EQ(std::bit_cast<uint32_t>(out[i]), uint32_t{bits[i]} << 16) << i;
+}
+
 TEST(TensorRowBytes, RefusesWhatIsNotWholeBlocks) {
   EXPECT_EQ(tensor_row_bytes(TensorType::q4_1, 64), 40u);
   EXPECT_EQ(tensor_row_bytes(TensorType::q6_k, 512), 420u);

@@ -90,6 +90,8 @@ struct Broken {
   const char* message;
 };
 
+void PrintTo(const Broken& broken, std::ostream* out) { *out << broken.field << " = " << broken.value; }
+
 class BrokenField : public ::testing::TestWithParam<Broken> {};
 
 TEST_P(BrokenField, IsNamed) {

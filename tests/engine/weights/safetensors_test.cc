@@ -49,6 +49,8 @@ struct Broken {
   const char* message;
 };
 
+void PrintTo(const Broken& broken, std::ostream* out) { *out << std::string_view(broken.header).size() << " bytes"; }
+
 class BrokenHeader : public ::testing::TestWithParam<Broken> {};
 
 TEST_P(BrokenHeader, IsNamed) {
