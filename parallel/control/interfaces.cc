@@ -1,0 +1,48 @@
+// Which address of this host the control channel binds to.
+#include <fmt/format.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
+
+#include <algorithm>
+
+#include "kernels/base/error.h"
+#include "parallel/control/wire.h"
+
+namespace echelon {
+
+std::vector<NetworkInterface> list_interfaces() {
+  constexpr int kMaxAddresses = 1024;
+  ifaddrs* first = nullptr;
+  if (getifaddrs(&first) != 0) throw Error(Part::parallel, "cannot list this host's network interfaces");
+  std::vector<NetworkInterface> v4, v6;
+  int num_seen = 0;
+  for (const ifaddrs* entry = first; entry != nullptr && num_seen < kMaxAddresses;
+       entry = entry->ifa_next, ++num_seen) {
+    if (entry->ifa_addr == nullptr || (entry->ifa_flags & IFF_UP) == 0) continue;
+    const int family = entry->ifa_addr->sa_family;
+    if (family != AF_INET && family != AF_INET6) continue;
+    char text[NI_MAXHOST];
+    const socklen_t size = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+    if (getnameinfo(entry->ifa_addr, size, text, sizeof(text), nullptr, 0, NI_NUMERICHOST) != 0) continue;
+    (family == AF_INET ? v4 : v6).push_back({entry->ifa_name, text, (entry->ifa_flags & IFF_LOOPBACK) != 0});
+  }
+  freeifaddrs(first);
+  v4.insert(v4.end(), v6.begin(), v6.end());
+  return v4;
+}
+
+std::string choose_ip_address(const std::string& wanted) {
+  const std::vector<NetworkInterface> all = list_interfaces();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const NetworkInterface& one) {
+    return wanted.empty() ? !one.is_loopback : one.name == wanted || one.ip_address == wanted;
+  });
+  if (found != all.end()) return found->ip_address;
+  std::string there;
+  for (const NetworkInterface& one : all) there += fmt::format(" {} ({})", one.name, one.ip_address);
+  throw Error(Part::parallel, wanted.empty()
+                                  ? fmt::format("no network interface but loopback is up; there are{}", there)
+                                  : fmt::format("no network interface \"{}\" is up; there are{}", wanted, there));
+}
+
+}  // namespace echelon
