@@ -20,9 +20,8 @@ int64_t float_stride_of(int64_t cols) {
   return stride % 1024 == 0 ? stride + 16 : stride;
 }
 
-size_t groups_bytes(int64_t max_rows, int64_t cols) {
-  return static_cast<size_t>(round_up(max_rows, kTileRows) / kTileRows * (round_up(cols, kQuantGroup) / kQuantGroup)) *
-         sizeof(ActivationGroup);
+int64_t groups_in(int64_t max_rows, int64_t cols) {
+  return round_up(max_rows, kTileRows) / kTileRows * (round_up(cols, kQuantGroup) / kQuantGroup);
 }
 
 size_t floats_bytes(int64_t max_rows, int64_t cols) {
@@ -40,14 +39,19 @@ CpuActivation::CpuActivation(int64_t max_rows, int64_t cols, ActivationForm form
       kernels_(kernels) {
   ECHELON_CHECK(max_rows >= 1 && cols >= 0 && max_rows <= kMaxElements / std::max<int64_t>(cols, 1), "{} rows of {}",
                 max_rows, cols);
-  if (has_int8()) groups_ = AlignedMemory(groups_bytes(max_rows, cols));
+  if (has_int8()) {
+    const size_t num_groups = static_cast<size_t>(groups_in(max_rows, cols));
+    groups_ = AlignedMemory(num_groups * sizeof(ActivationGroup));
+    starts_ = AlignedMemory(num_groups * sizeof(ActivationStarts));
+  }
   if (has_floats()) floats_ = AlignedMemory(floats_bytes(max_rows, cols));
 }
 
 size_t CpuActivation::size_bytes(int64_t max_rows, int64_t cols, ActivationForm form) {
   ECHELON_CHECK(max_rows >= 1 && cols >= 0 && max_rows <= kMaxElements / std::max<int64_t>(cols, 1), "{} rows of {}",
                 max_rows, cols);
-  return (form != ActivationForm::floats ? groups_bytes(max_rows, cols) : 0) +
+  constexpr size_t kGroupBytes = sizeof(ActivationGroup) + sizeof(ActivationStarts);
+  return (form != ActivationForm::floats ? static_cast<size_t>(groups_in(max_rows, cols)) * kGroupBytes : 0) +
          (form != ActivationForm::int8 ? floats_bytes(max_rows, cols) : 0);
 }
 
@@ -63,8 +67,9 @@ void CpuActivation::write_row(int64_t row, int64_t first_col, const float* value
                 "columns {} + {} cut a group", first_col, count);
   if (count == 0) return;
   if (has_int8()) {
-    ActivationGroup* const tile = groups_.get<ActivationGroup>() + row / kTileRows * num_groups_;
-    kernels_.quantize(values, count, tile + first_col / kQuantGroup, static_cast<int>(row % kTileRows));
+    const int64_t first = row / kTileRows * num_groups_ + first_col / kQuantGroup;
+    kernels_.quantize(values, count, groups_.get<ActivationGroup>() + first, starts_.get<ActivationStarts>() + first,
+                      static_cast<int>(row % kTileRows));
   }
   if (has_floats()) {
     std::memcpy(floats_.get<float>() + row * float_stride_ + first_col, values,

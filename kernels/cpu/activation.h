@@ -43,6 +43,7 @@ class CpuActivation final : public Activation {
 
   /// Tile t of 8 rows: num_groups() groups. has_int8() only.
   const ActivationGroup* tile(int64_t t) const { return groups_.get<ActivationGroup>() + t * num_groups_; }
+  const ActivationStarts* starts(int64_t t) const { return starts_.get<ActivationStarts>() + t * num_groups_; }
   /// has_floats() only. Rows lie float_stride() floats apart.
   const float* float_row(int64_t row) const { return floats_.get<float>() + row * float_stride_; }
   int64_t float_stride() const { return float_stride_; }
@@ -51,7 +52,7 @@ class CpuActivation final : public Activation {
   int64_t max_rows_, cols_, num_groups_, float_stride_, rows_ = 0;
   ActivationForm form_;
   const ProductKernels& kernels_;
-  AlignedMemory groups_, floats_;
+  AlignedMemory groups_, starts_, floats_;
 };
 
 }  // namespace echelon::cpu

@@ -72,6 +72,7 @@ void linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivat
         const void* activation = quantized ? static_cast<const void*>(x.tile(first / kTileRows)) : x.float_row(first);
         function({.weight = weight.block(b),
                   .activation = activation,
+                  .starts = quantized ? x.starts(first / kTileRows) : nullptr,
                   .activation_stride = stride,
                   .num_rows = std::min(panel_rows, rows - first),
                   .leaves = weight.leaves().data(),

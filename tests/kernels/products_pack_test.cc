@@ -19,6 +19,7 @@ class Quantize : public testing::TestWithParam<CpuIsa> {
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t g = 0; g < groups; ++g) {
         const ActivationGroup& group = activation.tile(r / 8)[g];
+        const ActivationStarts& starts = activation.starts(r / 8)[g];
         const float scale = want.scales[r * groups + g];
         if (std::isnan(scale)) {  // the codes mean nothing then
           ASSERT_TRUE(std::isnan(group.scale[r % 8]));
@@ -33,10 +34,10 @@ class Quantize : public testing::TestWithParam<CpuIsa> {
         const int sum = half_sum[0] + half_sum[1];
         ASSERT_TRUE(same_bits(group.scale[r % 8], scale)) << "row " << r << ", group " << g;
         ASSERT_TRUE(same_bits(group.scaled_sum[r % 8], scale * static_cast<float>(sum)));
-        ASSERT_EQ(group.minus_8[r % 8], -8 * sum);
-        ASSERT_EQ(group.minus_128[r % 8], -128 * sum);
-        ASSERT_EQ(group.half_minus_128[0][r % 8], -128 * half_sum[0]);
-        ASSERT_EQ(group.half_minus_128[1][r % 8], -128 * half_sum[1]);
+        ASSERT_EQ(starts.minus_8[r % 8], -8 * sum);
+        ASSERT_EQ(starts.minus_128[r % 8], -128 * sum);
+        ASSERT_EQ(starts.half_minus_128[0][r % 8], -128 * half_sum[0]);
+        ASSERT_EQ(starts.half_minus_128[1][r % 8], -128 * half_sum[1]);
       }
     }
   }
@@ -105,10 +106,11 @@ TEST(CpuActivation, RefusesWhatDoesNotFit) {
 }
 
 TEST(CpuActivation, SizeIsWhatItKeeps) {
-  EXPECT_EQ(CpuActivation::size_bytes(8, 64, ActivationForm::int8), 2 * sizeof(ActivationGroup));
-  EXPECT_EQ(CpuActivation::size_bytes(9, 65, ActivationForm::int8), 6 * sizeof(ActivationGroup));
+  constexpr size_t kGroup = sizeof(ActivationGroup) + sizeof(ActivationStarts);
+  EXPECT_EQ(CpuActivation::size_bytes(8, 64, ActivationForm::int8), 2 * kGroup);
+  EXPECT_EQ(CpuActivation::size_bytes(9, 65, ActivationForm::int8), 6 * kGroup);
   EXPECT_EQ(CpuActivation::size_bytes(3, 65, ActivationForm::floats), 3u * 80u * 4u);
-  EXPECT_EQ(CpuActivation::size_bytes(3, 65, ActivationForm::both), 3 * sizeof(ActivationGroup) + 3u * 80u * 4u);
+  EXPECT_EQ(CpuActivation::size_bytes(3, 65, ActivationForm::both), 3 * kGroup + 3u * 80u * 4u);
 }
 
 TEST(Pack, BytesFromTheShapeAreTheBytesKept) {

@@ -40,7 +40,11 @@ struct alignas(64) ActivationGroup {
   int8_t codes[kTileRows][32];
   float scale[kTileRows];       ///< d_a
   float scaled_sum[kTileRows];  ///< d_a * float(sum of codes)
-  int32_t minus_8[kTileRows];   ///< -8 * sum of codes: where the dot with weights of zero 8 starts
+};
+
+/// Beside each ActivationGroup, for symmetric weights and groups of 16: where the integer dots start.
+struct alignas(64) ActivationStarts {
+  int32_t minus_8[kTileRows];  ///< -8 * sum of codes
   int32_t minus_128[kTileRows];
   int32_t half_minus_128[2][kTileRows];  ///< of columns [0, 16) and [16, 32)
 };
@@ -54,9 +58,10 @@ struct LeafStep {
 
 /// One block of 16 features times rows [0, num_rows). Pointers are borrowed for the call.
 struct BlockTask {
-  const uint8_t* weight;      ///< of the block; 64-byte aligned for f16 scales and minimums, 32 otherwise
-  const void* activation;     ///< ActivationGroup[num_rows / 8 up][num_groups], or float rows
-  int64_t activation_stride;  ///< groups in a tile, or floats from row to row
+  const uint8_t* weight;           ///< of the block; 64-byte aligned for f16 scales and minimums, 32 otherwise
+  const void* activation;          ///< ActivationGroup[num_rows / 8 up][activation_stride], or float rows
+  const ActivationStarts* starts;  ///< in the same order; unused by floats
+  int64_t activation_stride;       ///< groups in a tile, or floats from row to row
   int64_t num_rows;
   const LeafStep* leaves;
   int64_t num_leaves;
@@ -70,7 +75,7 @@ struct ProductKernels {
   void (*block[kNumWeightLayouts])(const BlockTask& task);  ///< by WeightLayout
   /// Quantises `count` >= 1 floats into row `row` (0..7) of consecutive groups; a short last group is filled with
   /// zeros.
-  void (*quantize)(const float* values, int64_t count, ActivationGroup* groups, int row);
+  void (*quantize)(const float* values, int64_t count, ActivationGroup* groups, ActivationStarts* starts, int row);
 };
 
 }  // namespace echelon::cpu

@@ -24,8 +24,11 @@
 
 namespace echelon::cpu::ECHELON_ISA {
 
-#if defined(__AVX512F__)
-inline constexpr int kIntegerRows = 8, kFloatRows = 8;  // of a register tile; 32 registers
+// Rows of a register tile.
+#if defined(__AVX512VNNI__)
+inline constexpr int kIntegerRows = 8, kFloatRows = 8;
+#elif defined(__AVX512F__)
+inline constexpr int kIntegerRows = 4, kFloatRows = 8;
 #elif defined(__AVX2__)
 inline constexpr int kIntegerRows = 4, kFloatRows = 3;  // 16 registers, two for 16 features
 #else
@@ -88,9 +91,10 @@ static inline void add_group(const uint8_t* scales, const uint8_t* minimums, con
 
 /// Half `Half` of a group whose weights have a scale for every 16 columns.
 template <int Half, bool kAffine, bool kF16, int R>
-static inline void add_half_group(const uint8_t* w, const ActivationGroup& a, int row, F32x16 (&acc)[R]) {
+static inline void add_half_group(const uint8_t* w, const ActivationGroup& a, const ActivationStarts& starts, int row,
+                                  F32x16 (&acc)[R]) {
   constexpr int kScaleBytes = kF16 ? 32 : 64;
-  const int32_t* const minus_128 = a.half_minus_128[Half] + row;
+  const int32_t* const minus_128 = starts.half_minus_128[Half] + row;
   I32x16 dot[R];
   dots_u8_half<Half>(w, a.codes + row, kAffine ? nullptr : minus_128, dot);
   float scaled_sum[R];
@@ -103,26 +107,28 @@ static inline void add_half_group(const uint8_t* w, const ActivationGroup& a, in
 
 /// R rows from row `row` of a tile, one block of features, all leaves.
 template <Codes kCodes, bool kAffine, bool kF16, int R>
-static void integer_tile(const BlockTask& task, const ActivationGroup* a, int row, float* out) {
+static void integer_tile(const BlockTask& task, int64_t first_group, int row, float* out) {
   constexpr int kCodeBytes = kCodes == Codes::u4 ? 256 : 512;
   constexpr int kScaleBytes = (kF16 ? 32 : 64) * (kCodes == Codes::u8g16 ? 2 : 1);
   constexpr int kUnitBytes = kCodeBytes + kScaleBytes * (kAffine ? 2 : 1);
   const uint8_t* w = task.weight;
+  const ActivationGroup* a = static_cast<const ActivationGroup*>(task.activation) + first_group;
+  const ActivationStarts* starts = task.starts + first_group;
   LeafStack<R> stack;
   for (int64_t l = 0; l < task.num_leaves; ++l) {
     F32x16 acc[R];
     for (int r = 0; r < R; ++r) acc[r] = zero();
     const int64_t num_groups = (task.leaves[l].num_cols + kQuantGroup - 1) / kQuantGroup;
-    for (int64_t g = 0; g < num_groups; ++g, ++a, w += kUnitBytes) {
+    for (int64_t g = 0; g < num_groups; ++g, ++a, ++starts, w += kUnitBytes) {
       if constexpr (kCodes == Codes::u8g16) {
-        add_half_group<0, kAffine, kF16>(w, *a, row, acc);
-        add_half_group<1, kAffine, kF16>(w, *a, row, acc);
+        add_half_group<0, kAffine, kF16>(w, *a, *starts, row, acc);
+        add_half_group<1, kAffine, kF16>(w, *a, *starts, row, acc);
       } else {
         I32x16 dot[R];
         if constexpr (kCodes == Codes::u4) {
-          dots_u4(w, a->codes + row, kAffine ? nullptr : a->minus_8 + row, dot);
+          dots_u4(w, a->codes + row, kAffine ? nullptr : starts->minus_8 + row, dot);
         } else {
-          dots_u8(w, a->codes + row, kAffine ? nullptr : a->minus_128 + row, dot);
+          dots_u8(w, a->codes + row, kAffine ? nullptr : starts->minus_128 + row, dot);
         }
         add_group<kAffine, kF16>(w + kCodeBytes, w + kCodeBytes + kScaleBytes, a->scale + row, a->scaled_sum + row, dot,
                                  acc);
@@ -134,23 +140,22 @@ static void integer_tile(const BlockTask& task, const ActivationGroup* a, int ro
 
 /// The tile of exactly n rows, 1 <= n <= R.
 template <Codes kCodes, bool kAffine, bool kF16, int R>
-static void integer_rows(const BlockTask& task, const ActivationGroup* a, int row, int n, float* out) {
+static void integer_rows(const BlockTask& task, int64_t first_group, int row, int n, float* out) {
   if constexpr (R > 1) {
-    if (n < R) return integer_rows<kCodes, kAffine, kF16, R - 1>(task, a, row, n, out);
+    if (n < R) return integer_rows<kCodes, kAffine, kF16, R - 1>(task, first_group, row, n, out);
   }
-  integer_tile<kCodes, kAffine, kF16, R>(task, a, row, out);
+  integer_tile<kCodes, kAffine, kF16, R>(task, first_group, row, out);
 }
 
 template <Codes kCodes, bool kAffine, bool kF16>
 static void integer_block(const BlockTask& task) {
-  const ActivationGroup* const groups = static_cast<const ActivationGroup*>(task.activation);
   int64_t num_rows = 0;
   for (int64_t row = 0; row < task.num_rows; row += num_rows) {
     const int in_tile = static_cast<int>(row % kTileRows);
     const int64_t left = task.num_rows - row, left_in_tile = kTileRows - in_tile;
     num_rows = left < left_in_tile ? left : left_in_tile;
     if (num_rows > kIntegerRows) num_rows = kIntegerRows;
-    integer_rows<kCodes, kAffine, kF16, kIntegerRows>(task, groups + row / kTileRows * task.activation_stride, in_tile,
+    integer_rows<kCodes, kAffine, kF16, kIntegerRows>(task, row / kTileRows * task.activation_stride, in_tile,
                                                       static_cast<int>(num_rows), task.out + row * task.out_stride);
   }
 }
@@ -252,7 +257,7 @@ static inline int32_t quantize_half(const float* x, F32x16 inverse, int8_t* code
   return store_codes(codes, round_to_int(scaled));
 }
 
-static inline void quantize_group(const float* x, ActivationGroup& group, int row) {
+static inline void quantize_group(const float* x, ActivationGroup& group, ActivationStarts& starts, int row) {
   const uint32_t largest = largest_magnitude(x);
   constexpr uint32_t kSmallest = (127u - 119u) << 23;  // 2^-119
   float d = 0.0f, inverse = 0.0f;
@@ -266,18 +271,20 @@ static inline void quantize_group(const float* x, ActivationGroup& group, int ro
   const int32_t high = quantize_half(x + 16, set1(inverse), group.codes[row] + 16);
   group.scale[row] = d;
   group.scaled_sum[row] = d * static_cast<float>(low + high);
-  group.minus_8[row] = -8 * (low + high);
-  group.minus_128[row] = -128 * (low + high);
-  group.half_minus_128[0][row] = -128 * low;
-  group.half_minus_128[1][row] = -128 * high;
+  starts.minus_8[row] = -8 * (low + high);
+  starts.minus_128[row] = -128 * (low + high);
+  starts.half_minus_128[0][row] = -128 * low;
+  starts.half_minus_128[1][row] = -128 * high;
 }
 
-static void quantize(const float* values, int64_t count, ActivationGroup* groups, int row) {
-  for (; count >= kQuantGroup; count -= kQuantGroup, values += kQuantGroup) quantize_group(values, *groups++, row);
+static void quantize(const float* values, int64_t count, ActivationGroup* groups, ActivationStarts* starts, int row) {
+  for (; count >= kQuantGroup; count -= kQuantGroup, values += kQuantGroup) {
+    quantize_group(values, *groups++, *starts++, row);
+  }
   if (count > 0) {
     float padded[kQuantGroup] = {};
     std::memcpy(padded, values, sizeof(float) * static_cast<size_t>(count));
-    quantize_group(padded, *groups, row);
+    quantize_group(padded, *groups, *starts, row);
   }
 }
 
