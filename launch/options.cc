@@ -22,7 +22,8 @@ constexpr size_t kMaxArguments = 4096;
 constexpr size_t kHelpColumn = 38;
 
 /// Variables of the scripts, the build and the tests, which `serve` does not read.
-constexpr std::string_view kOtherVariables[] = {"ECHELON_MODELS", "ECHELON_BINARY", "ECHELON_RUN_DIR"};
+constexpr std::string_view kOtherVariables[] = {"ECHELON_MODELS", "ECHELON_BINARY", "ECHELON_LAUNCHER", "ECHELON_HOME",
+                                                "ECHELON_INSTALL"};
 
 /// The texts of one option as one source gave them.
 struct Given {
