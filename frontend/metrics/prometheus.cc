@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <functional>
 
 namespace echelon {
 namespace {
@@ -52,8 +53,8 @@ void PrometheusText::family(std::string_view name, Type type, std::string_view h
 void PrometheusText::line(std::string_view name, double value, const Labels& labels) {
   text_ += name;
   char separator = '{';
-  for (const Labels* group : {&common_, &labels}) {
-    for (const auto& [label, content] : *group) {
+  for (const Labels& group : {std::cref(common_), std::cref(labels)}) {
+    for (const auto& [label, content] : group) {
       text_ += fmt::format("{}{}=\"{}\"", separator, label, escaped(content));
       separator = ',';
     }

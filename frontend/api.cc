@@ -1,0 +1,283 @@
+// Routing, keys, CORS, and the endpoints. Errors of every endpoint leave through refusal().
+// Only paths under /v1, /tokenize and /detokenize ask for a key; health, metrics and version are open, as in vLLM.
+#include "frontend/api.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/this_coro.hpp>
+#include <boost/json/serialize.hpp>
+#include <boost/url/pct_string_view.hpp>
+#include <chrono>
+
+#include "frontend/generation.h"
+#include "frontend/http/offload.h"
+#include "frontend/metrics/exposition.h"
+#include "frontend/openai/bodies.h"
+#include "frontend/openai/ids.h"
+#include "frontend/openai/prepare.h"
+#include "frontend/refusals.h"
+#include "kernels/base/check.h"
+
+namespace echelon {
+namespace {
+
+namespace asio = boost::asio;
+namespace json = boost::json;
+
+constexpr int kLoadingRetryS = 2, kDrainingRetryS = 5;
+
+struct Route {
+  std::string_view path;
+  std::string_view method;
+  bool guarded;  ///< asks for a key, and is refused while draining
+  Api::Endpoint endpoint;
+};
+
+constexpr auto kRoutes = std::to_array<Route>({
+    {"/v1/chat/completions", "POST", true, &Api::chat},
+    {"/v1/completions", "POST", true, &Api::completions},
+    {"/v1/models", "GET", true, &Api::models},
+    {"/tokenize", "POST", true, &Api::tokenize},
+    {"/detokenize", "POST", true, &Api::detokenize},
+    {"/health", "GET", false, &Api::ready},
+    {"/health/ready", "GET", false, &Api::ready},
+    {"/health/live", "GET", false, &Api::live},
+    {"/metrics", "GET", false, &Api::metrics},
+    {"/version", "GET", false, &Api::version},
+});
+constexpr std::string_view kModelPrefix = "/v1/models/";
+constexpr Route kOneModel{kModelPrefix, "GET", true, &Api::one_model};
+
+const Route* find_route(std::string_view path) {
+  for (const Route& route : kRoutes) {
+    if (route.path == path) return &route;
+  }
+  const bool names_model = path.size() > kModelPrefix.size() && path.starts_with(kModelPrefix);
+  return names_model ? &kOneModel : nullptr;
+}
+
+std::string allowed_methods(const Route& route) {
+  return route.method == "GET" ? "GET, HEAD, OPTIONS" : fmt::format("{}, OPTIONS", route.method);
+}
+
+bool is_guarded(std::string_view path, const Route* route) {
+  return route != nullptr ? route->guarded : path == "/v1" || path.starts_with("/v1/");
+}
+
+HttpResponse json_response(const json::object& body, int status = 200) {
+  HttpResponse response;
+  response.status = status;
+  response.body = json::serialize(body);
+  return response;
+}
+
+int64_t unix_seconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
+}
+
+}  // namespace
+
+bool equal_in_constant_time(std::string_view left, std::string_view right) {
+  if (right.empty()) return left.empty();
+  unsigned difference = left.size() != right.size();
+  for (size_t i = 0; i < left.size(); ++i)
+    difference |= static_cast<unsigned char>(left[i]) ^ static_cast<unsigned char>(right[i % right.size()]);
+  return difference == 0;
+}
+
+Api::Api(const ServerOptions& options, Engine& engine, const HttpMetrics& metrics)
+    : options_(options), engine_(engine), metrics_(metrics) {}
+
+HttpResponse Api::refusal(const RequestError& error) const {
+  HttpResponse response = json_response(error_body(error), error.http_status);
+  const bool later = error.http_status == 429 || error.http_status == 503;
+  if (later) response.fields.emplace_back("Retry-After", std::to_string(std::max(1, error.retry_after_s)));
+  if (error.http_status == 401) response.fields.emplace_back("WWW-Authenticate", "Bearer");
+  return response;
+}
+
+std::optional<RequestError> Api::check_key(std::string_view authorization) const {
+  if (options_.api_keys.empty()) return std::nullopt;
+  constexpr std::string_view kScheme = "bearer ";
+  const auto same_letter = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; };
+  const bool has_scheme =
+      authorization.size() >= kScheme.size() && std::equal(kScheme.begin(), kScheme.end(), authorization.begin(),
+                                                           [&](char b, char a) { return same_letter(a, b); });
+  bool known = false;
+  if (has_scheme) {
+    for (const std::string& key : options_.api_keys)  // all of them, so that the time does not tell which
+      known |= equal_in_constant_time(authorization.substr(kScheme.size()), key);
+  }
+  if (known) return std::nullopt;
+  return http_refusal(401,
+                      has_scheme ? "Incorrect API key provided."
+                                 : "You didn't provide an API key. Use the header Authorization: Bearer KEY.",
+                      "invalid_api_key");
+}
+
+void Api::add_cors(const std::string& origin, HttpResponse& response) const {
+  const auto& allowed = options_.allowed_origins;
+  if (allowed.empty()) return;
+  const bool any = std::find(allowed.begin(), allowed.end(), "*") != allowed.end();
+  const bool listed = !origin.empty() && std::find(allowed.begin(), allowed.end(), origin) != allowed.end();
+  if (any || listed) response.fields.emplace_back("Access-Control-Allow-Origin", any ? "*" : origin);
+  if (!any) response.fields.emplace_back("Vary", "Origin");
+}
+
+HttpResponse Api::options_answer(const HttpRequest& request, std::string allow) const {
+  HttpResponse response;
+  response.status = 204;
+  response.content_type.clear();
+  if (request.asks_preflight && !options_.allowed_origins.empty()) {
+    response.fields.emplace_back("Access-Control-Allow-Methods", allow);
+    response.fields.emplace_back("Access-Control-Allow-Headers", "*, Authorization, Content-Type");
+    response.fields.emplace_back("Access-Control-Max-Age", "600");
+  }
+  response.fields.emplace_back("Allow", std::move(allow));
+  return response;
+}
+
+asio::awaitable<HttpResponse> Api::handle(HttpRequest request) {
+  const std::string origin = request.origin;
+  HttpResponse response = co_await route(std::move(request));
+  add_cors(origin, response);
+  co_return response;
+}
+
+asio::awaitable<HttpResponse> Api::route(HttpRequest request) {
+  const Route* route = find_route(request.path);
+  if (request.method == "OPTIONS") {
+    if (request.path == "*") co_return options_answer(request, "GET, HEAD, POST, OPTIONS");
+    if (route != nullptr) co_return options_answer(request, allowed_methods(*route));
+  }
+  if (is_guarded(request.path, route)) {
+    if (auto error = check_key(request.authorization)) co_return refusal(*error);
+  }
+  if (route == nullptr)
+    co_return refusal(http_refusal(404, "there is nothing at this path; see GET /v1/models", "not_found"));
+  const bool matches = request.method == route->method || (request.method == "HEAD" && route->method == "GET");
+  if (!matches) {
+    const std::string allow = allowed_methods(*route);
+    HttpResponse response =
+        refusal(http_refusal(405, fmt::format("{} takes only: {}", route->path, allow), "method_not_allowed"));
+    response.fields.emplace_back("Allow", allow);
+    co_return response;
+  }
+  if (route->guarded && draining_.load()) {
+    HttpResponse response = refusal(unavailable("the server is shutting down", "draining", kDrainingRetryS));
+    response.close = true;
+    co_return response;
+  }
+  co_return co_await (this->*route->endpoint)(std::move(request));
+}
+
+RequestResult<std::shared_ptr<const ModelInfo>> Api::loaded_model() const {
+  auto model = engine_.model();
+  if (model != nullptr) return model;
+  std::string reason = engine_.state_reason();
+  return unavailable(reason.empty() ? "the model is being loaded" : "the model is being loaded: " + reason,
+                     "model_loading", kLoadingRetryS);
+}
+
+template <typename Function>
+asio::awaitable<std::invoke_result_t<Function&>> Api::text_work(size_t body_bytes, Function function) {
+  if (body_bytes <= options_.inline_body_bytes || text_pool_ == nullptr) co_return function();
+  co_return co_await offload(*text_pool_, std::move(function));
+}
+
+asio::awaitable<HttpResponse> Api::chat(HttpRequest request) {
+  const auto model = loaded_model();
+  if (model.has_error()) co_return refusal(model.error());
+  auto work = [&] { return prepare_chat(request.body, *model); };
+  auto prepared = co_await text_work(request.body.size(), work);
+  co_return co_await generate(std::move(prepared), random_id("chatcmpl-"));
+}
+
+asio::awaitable<HttpResponse> Api::completions(HttpRequest request) {
+  const auto model = loaded_model();
+  if (model.has_error()) co_return refusal(model.error());
+  auto work = [&] { return prepare_completion(request.body, *model); };
+  auto prepared = co_await text_work(request.body.size(), work);
+  co_return co_await generate(std::move(prepared), random_id("cmpl-"));
+}
+
+asio::awaitable<HttpResponse> Api::generate(RequestResult<AnswerSetup> prepared, std::string id) {
+  if (prepared.has_error()) co_return refusal(prepared.error());
+  prepared->id = std::move(id);
+  prepared->created_unix_s = unix_seconds();
+  const bool streams = prepared->params.stream;
+  const auto strand = co_await asio::this_coro::executor;
+  auto generation = std::make_unique<Generation>(engine_, std::move(*prepared), options_, strand);
+  if (const auto error = generation->submit()) co_return refusal(*error);
+  if (streams) {
+    HttpResponse response;
+    response.content_type = "text/event-stream; charset=utf-8";
+    response.fields.emplace_back("Cache-Control", "no-cache");
+    response.fields.emplace_back("X-Accel-Buffering", "no");
+    response.source = std::move(generation);
+    co_return response;
+  }
+  const auto body = co_await generation->whole();
+  if (body.has_error()) co_return refusal(body.error());
+  co_return json_response(*body);
+}
+
+asio::awaitable<HttpResponse> Api::tokenize(HttpRequest request) {
+  const auto model = loaded_model();
+  if (model.has_error()) co_return refusal(model.error());
+  auto work = [&] { return answer_tokenize(request.body, **model); };
+  const auto body = co_await text_work(request.body.size(), work);
+  co_return body.has_error() ? refusal(body.error()) : json_response(*body);
+}
+
+asio::awaitable<HttpResponse> Api::detokenize(HttpRequest request) {
+  const auto model = loaded_model();
+  if (model.has_error()) co_return refusal(model.error());
+  auto work = [&] { return answer_detokenize(request.body, **model); };
+  const auto body = co_await text_work(request.body.size(), work);
+  co_return body.has_error() ? refusal(body.error()) : json_response(*body);
+}
+
+asio::awaitable<HttpResponse> Api::models(HttpRequest) {
+  const auto model = loaded_model();
+  co_return model.has_error() ? refusal(model.error()) : json_response(model_list(**model));
+}
+
+asio::awaitable<HttpResponse> Api::one_model(HttpRequest request) {
+  const auto model = loaded_model();
+  if (model.has_error()) co_return refusal(model.error());
+  const auto encoded = boost::urls::make_pct_string_view(std::string_view(request.path).substr(kModelPrefix.size()));
+  const std::string name = encoded.has_value() ? encoded->decode() : std::string();
+  if (name != (*model)->name) co_return refusal(*check_model(name.empty() ? "?" : name, **model));
+  co_return json_response(model_card(**model));
+}
+
+asio::awaitable<HttpResponse> Api::live(HttpRequest) { co_return json_response(json::object{{"status", "ok"}}); }
+
+asio::awaitable<HttpResponse> Api::ready(HttpRequest) {
+  const EngineState state = draining_.load() ? EngineState::draining : engine_.state();
+  std::string reason = engine_.state_reason();
+  const bool is_ready = state == EngineState::ready && engine_.is_alive();
+  if (is_ready) co_return json_response(json::object{{"status", "ok"}});
+  if (state == EngineState::ready && reason.empty()) reason = "the step loop does not move";
+  HttpResponse response = json_response(health_body(state, reason), 503);
+  response.fields.emplace_back("Retry-After", std::to_string(kLoadingRetryS));
+  co_return response;
+}
+
+asio::awaitable<HttpResponse> Api::metrics(HttpRequest) {
+  const auto model = engine_.model();
+  HttpResponse response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body = metrics_text(engine_.metrics(), metrics_, model == nullptr ? "" : model->name);
+  co_return response;
+}
+
+asio::awaitable<HttpResponse> Api::version(HttpRequest) {
+  co_return json_response(json::object{{"version", ECHELON_VERSION}});
+}
+
+}  // namespace echelon

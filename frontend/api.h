@@ -1,0 +1,66 @@
+// The endpoints: which paths there are, who may use them, and what each answers.
+// CONTRIBUTING: a new endpoint is a row in kRoutes (api.cc) and a member function.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/json/object.hpp>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "engine/engine.h"
+#include "frontend/http/message.h"
+#include "frontend/http/options.h"
+#include "frontend/metrics/http_metrics.h"
+#include "frontend/openai/answer.h"
+
+namespace echelon {
+
+/// Any io thread, for several sessions at once. `engine`, `metrics` and the pool must outlive it.
+class Api final : public RequestHandler {
+ public:
+  Api(const ServerOptions& options, Engine& engine, const HttpMetrics& metrics);
+  /// Before the first request. For bodies above ServerOptions::inline_body_bytes.
+  void set_text_pool(boost::asio::thread_pool& pool) { text_pool_ = &pool; }
+  /// From now on everything but health, metrics and version is refused with 503.
+  void drain() { draining_.store(true); }
+
+  boost::asio::awaitable<HttpResponse> handle(HttpRequest request) override;
+  HttpResponse refusal(const RequestError& error) const override;
+
+  /// A route's function.
+  using Endpoint = boost::asio::awaitable<HttpResponse> (Api::*)(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> chat(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> completions(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> tokenize(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> detokenize(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> models(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> one_model(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> live(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> ready(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> metrics(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> version(HttpRequest request);
+
+ private:
+  boost::asio::awaitable<HttpResponse> route(HttpRequest request);
+  HttpResponse options_answer(const HttpRequest& request, std::string allow) const;
+  void add_cors(const std::string& origin, HttpResponse& response) const;
+  std::optional<RequestError> check_key(std::string_view authorization) const;
+  RequestResult<std::shared_ptr<const ModelInfo>> loaded_model() const;
+
+  template <typename Function>
+  boost::asio::awaitable<std::invoke_result_t<Function&>> text_work(size_t body_bytes, Function function);
+  boost::asio::awaitable<HttpResponse> generate(RequestResult<AnswerSetup> prepared, std::string id);
+
+  const ServerOptions options_;
+  Engine& engine_;
+  const HttpMetrics& metrics_;
+  boost::asio::thread_pool* text_pool_ = nullptr;
+  std::atomic<bool> draining_{false};
+};
+
+/// In a time that depends on the lengths alone.
+bool equal_in_constant_time(std::string_view left, std::string_view right);
+
+}  // namespace echelon

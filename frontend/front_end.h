@@ -1,0 +1,39 @@
+// The front end as launch/ uses it: the HTTP server, the endpoints and their counters in one object.
+#pragma once
+
+#include <chrono>
+
+#include "engine/engine.h"
+#include "frontend/api.h"
+#include "frontend/http/server.h"
+
+namespace echelon {
+
+/// Life: construct, start (the engine may still be loading: answers 503 and health says why), drain, wait_idle, stop.
+/// start and stop are called once, by one thread; the others by any thread. No exit, no signals: those are launch's.
+class FrontEnd {
+ public:
+  /// `engine` must outlive the front end and may still be loading. Throws Error(Part::frontend) for bad options.
+  FrontEnd(const ServerOptions& options, Engine& engine);
+  ~FrontEnd() { stop(); }
+
+  /// Binds and serves. Throws Error(Part::frontend) naming the address and the cause.
+  void start() { server_.start(); }
+  /// The bound port (of use with port 0); after start.
+  uint16_t port() const { return server_.port(); }
+  /// New requests get 503 with Retry-After and Connection: close; running ones finish. Returns at once.
+  void drain();
+  /// True when every request has been answered in full; false when that took longer than `timeout`.
+  bool wait_idle(std::chrono::milliseconds timeout) const { return server_.wait_idle(timeout); }
+  /// Closes every connection, cancels what still runs in the engine, joins the threads.
+  void stop() { server_.stop(); }
+
+  const HttpMetrics& http_metrics() const { return metrics_; }
+
+ private:
+  HttpMetrics metrics_;
+  Api api_;
+  HttpServer server_;
+};
+
+}  // namespace echelon

@@ -1,0 +1,153 @@
+// The strand's side of a request. The engine's thread only pushes into an inbox and posts.
+// A reader that is too slow is cut off by the bound on buffer_.
+#include "frontend/generation.h"
+
+#include <fmt/format.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
+
+#include "frontend/openai/bodies.h"
+#include "frontend/refusals.h"
+#include "kernels/base/log.h"
+
+namespace echelon {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+constexpr std::string_view kComment = ": keep-alive\n\n";
+
+std::vector<std::vector<TokenId>> tokens_of(const std::vector<AnswerPrompt>& prompts) {
+  std::vector<std::vector<TokenId>> tokens;
+  for (const auto& prompt : prompts) tokens.push_back(prompt.tokens);
+  return tokens;
+}
+
+}  // namespace
+
+TokenInbox::TokenInbox(asio::any_io_executor strand, Consumer consumer)
+    : strand_(std::move(strand)), consumer_(std::move(consumer)) {}
+
+void TokenInbox::on_output(OutputEvent event) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!strand_) return;
+  events_.push_back(std::move(event));
+  if (std::exchange(posted_, true)) return;
+  asio::post(*strand_, [self = shared_from_this()] { self->deliver(); });
+}
+
+void TokenInbox::deliver() {
+  std::vector<OutputEvent> events;
+  {
+    const std::lock_guard lock(mutex_);
+    posted_ = false;
+    events.swap(events_);
+  }
+  for (OutputEvent& event : events) {
+    if (consumer_) consumer_(std::move(event));
+  }
+}
+
+void TokenInbox::close() {
+  {
+    const std::lock_guard lock(mutex_);
+    strand_.reset();
+    events_.clear();
+  }
+  consumer_ = nullptr;
+}
+
+Generation::Generation(Engine& engine, AnswerSetup setup, const ServerOptions& options, asio::any_io_executor strand)
+    : engine_(engine),
+      id_(setup.id),
+      prompts_(tokens_of(setup.prompts)),
+      answer_(std::move(setup)),
+      buffer_limit_(options.stream_buffer_bytes),
+      comment_period_(options.comment_period),
+      strand_(std::move(strand)),
+      wake_(strand_) {}
+
+Generation::~Generation() {
+  for (const auto& inbox : inboxes_) inbox->close();
+  if (!answer_.done() || answer_.error()) cancel_all();
+}
+
+void Generation::cancel_all() {
+  for (const RequestHandle handle : handles_) engine_.cancel(handle);
+}
+
+std::optional<RequestError> Generation::submit() {
+  const GenerationParams& params = answer_.params();
+  for (size_t i = 0; i < prompts_.size(); ++i) {
+    Request request;
+    request.id = prompts_.size() == 1 ? id_ : fmt::format("{}-{}", id_, i);
+    request.prompt = prompts_[i];
+    request.sampling = params.sampling;
+    request.num_choices = params.num_choices;
+    request.priority = params.priority;
+    inboxes_.push_back(
+        std::make_shared<TokenInbox>(strand_, [this, i](OutputEvent event) { receive(i, std::move(event)); }));
+    const auto handle = engine_.submit(std::move(request), inboxes_.back());
+    if (handle.has_error()) return handle.error();  // the destructor cancels the ones before
+    handles_.push_back(*handle);
+  }
+  return std::nullopt;
+}
+
+void Generation::receive(size_t prompt, OutputEvent event) {
+  if (ended_) return;
+  Answer::Effects effects = answer_.add(prompt, std::move(event));
+  for (const int choice : effects.stop_choices) engine_.stop_choice(handles_[prompt], choice);
+  const bool streams = answer_.params().stream;
+  if (streams) buffer_ += effects.events;
+  if (answer_.done()) {
+    if (answer_.error()) log::error("http: request {}: {}", id_, *answer_.error());
+    if (streams) end_stream();
+    ended_ = true;
+  }
+  if (streams && buffer_.size() > buffer_limit_) {
+    log::debug("http: request {}: the client reads too slowly, {} bytes are waiting", id_, buffer_.size());
+    ended_ = true;
+    cancel_all();
+    if (cut_off_) cut_off_();
+  }
+  wake_.cancel();
+}
+
+void Generation::end_stream() {
+  if (answer_.error()) {
+    buffer_ += server_sent_event(error_body(internal_error(id_)));
+    buffer_ += "data: [DONE]\n\n";
+  } else {
+    buffer_ += answer_.closing_events();
+  }
+}
+
+asio::awaitable<std::string> Generation::next() {
+  for (;;) {  // every turn follows an event, the comment period, or a cancellation (which throws)
+    if (!buffer_.empty()) co_return std::exchange(buffer_, {});
+    if (ended_) co_return std::string();
+    if (comment_period_.count() > 0) {
+      wake_.expires_after(comment_period_);
+    } else {
+      wake_.expires_at(asio::steady_timer::time_point::max());
+    }
+    const auto [error] = co_await wake_.async_wait(kAwait);
+    if (!error && buffer_.empty() && !ended_) co_return std::string(kComment);
+  }
+}
+
+asio::awaitable<RequestResult<boost::json::object>> Generation::whole() {
+  while (!ended_) {
+    wake_.expires_at(asio::steady_timer::time_point::max());
+    co_await wake_.async_wait(kAwait);
+  }
+  if (answer_.error()) co_return internal_error(id_);
+  co_return answer_.body();
+}
+
+}  // namespace echelon

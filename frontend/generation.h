@@ -1,0 +1,77 @@
+// One request between the engine and its session: submits, receives tokens on the session's strand, and is the source
+// of a streamed body. Ends with its session: what still runs in the engine is cancelled then.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "frontend/http/message.h"
+#include "frontend/http/options.h"
+#include "frontend/openai/answer.h"
+
+namespace echelon {
+
+/// Takes the events of one prompt from the engine's thread to the strand. Owners: the engine until the request has
+/// ended, and the Generation until it is destroyed.
+class TokenInbox final : public RequestListener, public std::enable_shared_from_this<TokenInbox> {
+ public:
+  using Consumer = std::function<void(OutputEvent)>;
+
+  TokenInbox(boost::asio::any_io_executor strand, Consumer consumer);
+  /// The engine's thread. Takes a lock that is never held for longer than a push.
+  void on_output(OutputEvent event) noexcept override;
+  /// On the strand: nothing is delivered any more, and the strand may go away.
+  void close();
+
+ private:
+  void deliver();
+
+  std::mutex mutex_;  ///< guards the three below
+  std::optional<boost::asio::any_io_executor> strand_;
+  std::vector<OutputEvent> events_;
+  bool posted_ = false;
+  Consumer consumer_;  ///< on the strand only
+};
+
+class Generation final : public BodySource {
+ public:
+  /// On the strand. `engine` must outlive this.
+  Generation(Engine& engine, AnswerSetup setup, const ServerOptions& options, boost::asio::any_io_executor strand);
+  ~Generation() override;
+
+  /// All prompts, or none.
+  std::optional<RequestError> submit();
+  /// Until every choice has ended. The body, or a RequestError when the engine failed.
+  boost::asio::awaitable<RequestResult<boost::json::object>> whole();
+
+  boost::asio::awaitable<std::string> next() override;
+  void on_overflow(std::function<void()> cut_off) override { cut_off_ = std::move(cut_off); }
+
+ private:
+  void receive(size_t prompt, OutputEvent event);
+  void end_stream();
+  void cancel_all();
+
+  Engine& engine_;
+  const std::string id_;
+  const std::vector<std::vector<TokenId>> prompts_;
+  Answer answer_;
+  const size_t buffer_limit_;
+  const std::chrono::milliseconds comment_period_;
+  boost::asio::any_io_executor strand_;
+  boost::asio::steady_timer wake_;  ///< cancelled when there is something to do
+  std::vector<std::shared_ptr<TokenInbox>> inboxes_;
+  std::vector<RequestHandle> handles_;
+  std::string buffer_;  ///< events that are not written yet; at most stream_buffer_bytes
+  std::function<void()> cut_off_;
+  bool ended_ = false;  ///< nothing will be added to buffer_
+};
+
+}  // namespace echelon

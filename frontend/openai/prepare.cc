@@ -1,0 +1,154 @@
+// The order of checks: JSON, parameters, template, tokens, context, and last the engine's own ranges (validate).
+// Nothing here keeps state or blocks.
+#include "frontend/openai/prepare.h"
+
+#include <fmt/format.h>
+
+#include "engine/text/chat_template.h"
+#include "engine/text/tokenizer.h"
+#include "frontend/openai/completion_request.h"
+#include "frontend/openai/ids.h"
+#include "frontend/openai/tokenize_request.h"
+#include "frontend/refusals.h"
+#include "kernels/base/error.h"
+
+namespace echelon {
+namespace {
+
+namespace json = boost::json;
+
+/// At most this many bytes of text a token can stand for on average; longer texts are not worth tokenising.
+constexpr size_t kMaxBytesPerToken = 256;
+
+/// The text's tokens; refused before the work when it cannot fit into the context anyhow.
+RequestResult<std::vector<TokenId>> encode(std::string_view text, bool add_special, std::string_view name,
+                                           const ModelInfo& model) {
+  const size_t most = static_cast<size_t>(model.max_model_len) * kMaxBytesPerToken;
+  if (text.size() > most)
+    return bad_request(name,
+                       fmt::format("This model's maximum context length is {} tokens. However, your prompt has {} "
+                                   "bytes of text. Please reduce the length of the prompt.",
+                                   model.max_model_len, text.size()),
+                       "context_length_exceeded");
+  try {
+    return model.tokenizer->encode(text, {.parse_special = true, .add_special = add_special});
+  } catch (const Error& fault) {
+    return bad_request(name, fmt::format("{} cannot be tokenised: {}", name, fault.what()));
+  }
+}
+
+/// The checks after tokenising, and the seed.
+std::optional<RequestError> complete(GenerationParams& params, const std::vector<AnswerPrompt>& prompts,
+                                     std::string_view prompt_name, int default_max_tokens, const ModelInfo& model) {
+  size_t longest = 0;
+  for (const auto& prompt : prompts) {
+    if (prompt.tokens.empty()) return bad_request(prompt_name, "the prompt has no tokens; at least one is needed");
+    longest = std::max(longest, prompt.tokens.size());
+  }
+  if (auto error = fit_to_context(params, longest, model.max_model_len, prompt_name, default_max_tokens)) return error;
+  if (!params.seed) params.seed = random_seed();
+  params.sampling.seed = static_cast<uint64_t>(*params.seed);
+  return validate(params.sampling, model.vocab_size);
+}
+
+/// 1 when encode put a BOS before the text that the text does not spell itself.
+size_t count_added(std::string_view text, const std::vector<TokenId>& tokens, const Tokenizer& tokenizer) {
+  const auto bos = tokenizer.bos_id();
+  if (!bos || tokens.empty() || tokens.front() != *bos) return 0;
+  return text.starts_with(tokenizer.spelling(*bos)) ? 0 : 1;
+}
+
+}  // namespace
+
+RequestResult<std::string> render_conversation(const Conversation& conversation, const ModelInfo& model) {
+  if (model.chat_template == nullptr)
+    return bad_request("messages", "this model has no chat template; use /v1/completions", "no_chat_template");
+  ChatInput input;
+  input.messages = conversation.messages;
+  input.add_generation_prompt = conversation.add_generation_prompt;
+  input.bos_token = model.bos_text;
+  input.eos_token = model.eos_text;
+  input.variables = conversation.template_variables;
+  auto rendered = model.chat_template->render(input);
+  if (rendered.has_error()) {
+    const std::string& reason = rendered.error().message;
+    return bad_request("messages", "the model's chat template refuses this conversation: " + reason, "chat_template");
+  }
+  if (!conversation.continue_final_message) return std::move(*rendered);
+  return cut_after_final_message(std::move(*rendered), conversation);
+}
+
+RequestResult<AnswerSetup> prepare_chat(std::string_view body, std::shared_ptr<const ModelInfo> model) {
+  const auto object = parse_json_object(body);
+  if (object.has_error()) return object.error();
+  auto request = parse_chat_request(*object, *model);
+  if (request.has_error()) return request.error();
+  const auto text = render_conversation(request->conversation, *model);
+  if (text.has_error()) return text.error();
+  auto tokens = encode(*text, false, "messages", *model);
+  if (tokens.has_error()) return tokens.error();
+
+  AnswerSetup setup;
+  setup.shape = Choice::Shape::chat;
+  setup.params = std::move(request->params);
+  setup.prompts.push_back({.tokens = std::move(*tokens), .text = {}, .num_added = 0});
+  if (auto error = complete(setup.params, setup.prompts, "messages", 0, *model)) return *error;
+  setup.model = std::move(model);
+  return setup;
+}
+
+RequestResult<AnswerSetup> prepare_completion(std::string_view body, std::shared_ptr<const ModelInfo> model) {
+  const auto object = parse_json_object(body);
+  if (object.has_error()) return object.error();
+  auto request = parse_completion_request(*object, *model);
+  if (request.has_error()) return request.error();
+
+  AnswerSetup setup;
+  setup.shape = Choice::Shape::completion;
+  setup.params = std::move(request->params);
+  setup.echo = request->echo;
+  setup.echo_only = request->echo_only;
+  for (PromptInput& input : request->prompts) {
+    AnswerPrompt prompt;
+    if (auto* text = std::get_if<std::string>(&input)) {
+      auto tokens = encode(*text, request->add_special_tokens, "prompt", *model);
+      if (tokens.has_error()) return tokens.error();
+      prompt.tokens = std::move(*tokens);
+      prompt.num_added = count_added(*text, prompt.tokens, *model->tokenizer);
+      if (setup.echo) prompt.text = std::move(*text);
+    } else {
+      prompt.tokens = std::move(std::get<std::vector<TokenId>>(input));
+      if (setup.echo) prompt.text = model->tokenizer->decode(prompt.tokens, {.skip_special = false});
+    }
+    setup.prompts.push_back(std::move(prompt));
+  }
+  if (auto error = complete(setup.params, setup.prompts, "prompt", kDefaultMaxTokens, *model)) return *error;
+  setup.model = std::move(model);
+  return setup;
+}
+
+RequestResult<json::object> answer_tokenize(std::string_view body, const ModelInfo& model) {
+  const auto object = parse_json_object(body);
+  if (object.has_error()) return object.error();
+  auto request = parse_tokenize_request(*object, model);
+  if (request.has_error()) return request.error();
+  std::string text = std::move(request->prompt);
+  if (request->conversation) {
+    auto rendered = render_conversation(*request->conversation, model);
+    if (rendered.has_error()) return rendered.error();
+    text = std::move(*rendered);
+  }
+  const auto tokens = encode(text, request->add_special_tokens, request->conversation ? "messages" : "prompt", model);
+  if (tokens.has_error()) return tokens.error();
+  return tokenize_body(*tokens, request->return_token_strings, model);
+}
+
+RequestResult<json::object> answer_detokenize(std::string_view body, const ModelInfo& model) {
+  const auto object = parse_json_object(body);
+  if (object.has_error()) return object.error();
+  const auto request = parse_detokenize_request(*object, model);
+  if (request.has_error()) return request.error();
+  return json::object{{"prompt", model.tokenizer->decode(request->tokens, {.skip_special = false})}};
+}
+
+}  // namespace echelon
