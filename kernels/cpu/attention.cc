@@ -68,6 +68,7 @@ void Attention::list_items(const Call& call) {
                   .kv_head = kv_head,
                   .first_query = query,
                   .num_queries = count,
+                  .first_tile = first_key / kAttentionTile,
                   .first_span = first_key / kAttentionSpan,
                   .end_span = last_position / kAttentionSpan + 1,
                   .first_cost = total_cost_,
@@ -102,10 +103,15 @@ AttentionTask Attention::task_of(const Call& call, const Item& item) const {
   return task;
 }
 
-void Attention::finish(const Call& call, const Item& item, const AttentionPartial& total) {
+const uint8_t* Attention::first_block(const Call& call, const Item& item) {
+  const int32_t block = call.segments[item.segment].blocks[item.first_tile];
+  return reinterpret_cast<const uint8_t*>(call.cache.head(block, call.layer, item.kv_head));
+}
+
+void Attention::finish(const Call& call, const Item& item, const AttentionTask& task, const AttentionPartial& total) {
   alignas(64) float values[kMaxTaskQueries * kMaxHeadDim];
   const int head_dim = call.plan.head_dim;
-  kernels_.finish_attention(item.num_queries, head_dim, total, values);
+  kernels_.finish_attention(task, total, values);
   const int first_head = first_head_[item.kv_head], group = first_head_[item.kv_head + 1] - first_head;
   for (int i = 0; i < item.num_queries; ++i) {
     const int64_t row = call.segments[item.segment].first_row + (item.first_query + i) / group;
@@ -119,22 +125,26 @@ void Attention::finish(const Call& call, const Item& item, const AttentionPartia
   }
 }
 
-/// Items whose middle lies in this part of the whole cost.
+/// Items whose middle lies in this part of the whole cost: consecutive ones.
 void Attention::run_items(const Call& call, int part, int num_parts) {
-  const int head_dim = call.plan.head_dim;
-  const int64_t floats = partial_floats(kMaxTaskQueries, head_dim);
+  const int64_t floats = partial_floats(kMaxTaskQueries, call.plan.head_dim);
   float* memory = partials_.get<float>() + part * 2 * floats;
-  for (const Item& item : items_) {
-    if ((2 * item.first_cost + item.cost) * num_parts / (2 * total_cost_) != part) continue;
-    const AttentionTask task = task_of(call, item);
-    const AttentionPartial total = partial_at(memory, item.num_queries, head_dim);
-    const AttentionPartial next = partial_at(memory + floats, item.num_queries, head_dim);
+  const auto part_of = [&](const Item& item) {
+    return (2 * item.first_cost + item.cost) * num_parts / (2 * total_cost_);
+  };
+  for (size_t i = 0; i < items_.size(); ++i) {
+    const Item& item = items_[i];
+    if (part_of(item) != part) continue;
+    AttentionTask task = task_of(call, item);
+    if (i + 1 < items_.size() && part_of(items_[i + 1]) == part) task.next = first_block(call, items_[i + 1]);
+    const AttentionPartial total = partial_at(memory, item.num_queries, task.head_dim);
+    const AttentionPartial next = partial_at(memory + floats, item.num_queries, task.head_dim);
     kernels_.attend_span(task, item.first_span, total);
     for (int span = item.first_span + 1; span < item.end_span; ++span) {
       kernels_.attend_span(task, span, next);
-      kernels_.merge_spans(item.num_queries, head_dim, total, next);
+      kernels_.merge_spans(task, total, next);
     }
-    finish(call, item, total);
+    finish(call, item, task, total);
   }
 }
 
@@ -158,12 +168,13 @@ void Attention::merge_item(const Call& call, const Item& item) {
   const int head_dim = call.plan.head_dim;
   const int64_t floats = partial_floats(item.num_queries, head_dim);
   float* memory = partials_.get<float>() + item.partial_offset;
+  const AttentionTask task = task_of(call, item);
   const AttentionPartial total = partial_at(memory, item.num_queries, head_dim);
   for (int span = item.first_span + 1; span < item.end_span; ++span) {
     memory += floats;
-    kernels_.merge_spans(item.num_queries, head_dim, total, partial_at(memory, item.num_queries, head_dim));
+    kernels_.merge_spans(task, total, partial_at(memory, item.num_queries, head_dim));
   }
-  finish(call, item, total);
+  finish(call, item, task, total);
 }
 
 void Attention::run(Matrix qkv, std::span<const Segment> segments, const AttentionPlan& plan, const KvCacheView& cache,

@@ -33,6 +33,7 @@ class Attention {
     int segment = 0, kv_head = 0;
     int first_query = 0,
         num_queries = 0;  ///< query i of a segment and KV head: row i / group, head i % group of the group
+    int first_tile = 0;
     int first_span = 0, end_span = 0;
     int64_t cost = 0;            ///< in tiles times (queries + the loads of one tile)
     int64_t first_cost = 0;      ///< of all items before
@@ -45,7 +46,8 @@ class Attention {
   void run_items(const Call& call, int part, int num_parts);
   void run_spans(const Call& call, int part, int num_parts);
   void merge_item(const Call& call, const Item& item);
-  void finish(const Call& call, const Item& item, const AttentionPartial& total);
+  static const uint8_t* first_block(const Call& call, const Item& item);
+  void finish(const Call& call, const Item& item, const AttentionTask& task, const AttentionPartial& total);
 
   const OpKernels& kernels_;
   ThreadPool& threads_;

@@ -30,6 +30,7 @@ struct TileState {
   alignas(64) float scores[kMaxTaskQueries * kAttentionTile];  // then p
   alignas(64) float rescale[16];                               // c
   int from[kMaxTaskQueries], end[kMaxTaskQueries];             // visible keys of the tile
+  int common_from, common_end;                                 // seen by all queries
 };
 
 /// acc[r][v] = fma(a[r * a_stride + i], b[i * b_stride + 16 v ..], acc[r][v]) for i = 0 .. n - 1.
@@ -41,7 +42,7 @@ static inline __attribute__((always_inline)) void fold(const float* a, int64_t a
     prefetch(ahead + i * b_stride);
     if (sizeof(T) == 4 && V == 2) prefetch(ahead + i * b_stride + 16);
     F32x16 lanes[V];
-    for (int v = 0; v < V; ++v) lanes[v] = load_lanes(b + i * b_stride + 16 * v);
+    load_lanes<V>(b + i * b_stride, lanes);
     for (int r = 0; r < R; ++r) {
       const F32x16 value = set1(a[r * a_stride + i]);
       for (int v = 0; v < V; ++v) acc[r][v] = fma(value, lanes[v], acc[r][v]);
@@ -58,6 +59,7 @@ static void score_rows(const float* queries, int head_dim, const T* keys, const 
     }
     fold(queries, kQueryStride, keys + key, kAttentionTile, head_dim, ahead + key, acc);
     for (int r = 0; r < R; ++r) {
+      restore_order<T>(acc[r]);
       for (int v = 0; v < kFoldVectors; ++v) store(scores + r * kAttentionTile + key + 16 * v, acc[r][v]);
     }
   }
@@ -107,17 +109,50 @@ static inline void for_row_pieces(int num_rows, F f) {
   for (; r < num_rows; ++r) f.template operator()<1>(r);
 }
 
-/// Fills from and end of a tile; true when every query sees all of it.
-static bool visible_keys(const AttentionTask& task, int first_key, TileState& tile) {
-  bool whole = true;
+/// Fills from and end of a tile, and the keys that all queries see.
+static void visible_keys(const AttentionTask& task, int first_key, TileState& tile) {
+  tile.common_from = 0;
+  tile.common_end = kAttentionTile;
   for (int r = 0; r < task.num_queries; ++r) {
     const int position = task.positions[r];
     const int first = task.window > 0 && position >= task.window ? position - task.window + 1 : 0;
     tile.from[r] = first > first_key ? first - first_key : 0;
     tile.end[r] = position - first_key + 1 < kAttentionTile ? position - first_key + 1 : kAttentionTile;
-    whole = whole && tile.from[r] == 0 && tile.end[r] == kAttentionTile;
+    if (tile.from[r] > tile.common_from) tile.common_from = tile.from[r];
+    if (tile.end[r] < tile.common_end) tile.common_end = tile.end[r];
   }
-  return whole;
+}
+
+/// acc = acc * c + p V over the visible keys of each query: its keys before those that all see, those, and its keys
+/// after them.
+template <typename T>
+static void fold_values(const AttentionTask& task, const TileState& tile, const T* values, const T* ahead, float* acc) {
+  const int head_dim = task.head_dim, from = tile.common_from, end = tile.common_end;
+  const auto keys_of_one = [&](int r, int first, int last, const float* rescale) {
+    value_rows<1>(tile.scores + r * kAttentionTile + first, rescale, last - first, values + first * head_dim, head_dim,
+                  ahead + first * head_dim, acc + r * head_dim);
+  };
+  if (from >= end) {  // some query sees none of the keys another sees
+    for (int r = 0; r < task.num_queries; ++r) {
+      if (tile.from[r] < tile.end[r]) keys_of_one(r, tile.from[r], tile.end[r], tile.rescale + r);
+    }
+    return;
+  }
+  const float one[kMaxTaskQueries] = {1, 1, 1, 1, 1, 1, 1, 1};
+  float rescale[kMaxTaskQueries];
+  for (int r = 0; r < task.num_queries; ++r) {
+    rescale[r] = tile.rescale[r];
+    if (tile.from[r] == from) continue;
+    keys_of_one(r, tile.from[r], from, rescale + r);
+    rescale[r] = 1;
+  }
+  for_row_pieces(task.num_queries, [&]<int R>(int r) {
+    value_rows<R>(tile.scores + r * kAttentionTile + from, rescale + r, end - from, values + from * head_dim, head_dim,
+                  ahead + from * head_dim, acc + r * head_dim);
+  });
+  for (int r = 0; r < task.num_queries; ++r) {
+    if (tile.end[r] > end) keys_of_one(r, end, tile.end[r], one);
+  }
 }
 
 /// Raw scores -> p, and the running maximum and sums.
@@ -145,13 +180,13 @@ static void soft_max_tile(const AttentionTask& task, TileState& tile, float* max
     change[r] = max_score[r] - next;
     max_score[r] = next;
   }
-  const F32x16 rescale = exp(load(change));
+  const F32x16 rescale = exp_not_positive(load(change));
   store(tile.rescale, rescale);
   for (int r = 0; r < task.num_queries; ++r) {
     if (tile.from[r] >= tile.end[r]) continue;
     float* scores = tile.scores + r * kAttentionTile;
-    const F32x16 low = exp(sub(load(scores), set1(max_score[r])));
-    const F32x16 high = exp(sub(load(scores + 16), set1(max_score[r])));
+    const F32x16 low = exp_not_positive(sub(load(scores), set1(max_score[r])));
+    const F32x16 high = exp_not_positive(sub(load(scores + 16), set1(max_score[r])));
     store(scores, low);
     store(scores + 16, high);
     sums[r] = add(fma(sums[r], set1(tile.rescale[r]), low), high);
@@ -186,23 +221,11 @@ static void attend_span_of(const AttentionTask& task, int span, const AttentionP
     for_row_pieces(num_queries, [&]<int R>(int r) {
       score_rows<R>(queries + r * kQueryStride, head_dim, keys, ahead, tile.scores + r * kAttentionTile);
     });
-    const bool whole = visible_keys(task, t * kAttentionTile, tile);
+    visible_keys(task, t * kAttentionTile, tile);
     for (int r = 0; r < num_queries; ++r) saw_keys[r] = saw_keys[r] || tile.from[r] < tile.end[r];
     soft_max_tile(task, tile, max_score, sums);
     const T* values = keys + value_offset;
-    if (whole) {
-      for_row_pieces(num_queries, [&]<int R>(int r) {
-        value_rows<R>(tile.scores + r * kAttentionTile, tile.rescale + r, kAttentionTile, values, head_dim,
-                      ahead + value_offset, out.acc + r * head_dim);
-      });
-      continue;
-    }
-    for (int r = 0; r < num_queries; ++r) {
-      const int from = tile.from[r], num_keys = tile.end[r] - from;
-      if (num_keys <= 0) continue;
-      value_rows<1>(tile.scores + r * kAttentionTile + from, tile.rescale + r, num_keys, values + from * head_dim,
-                    head_dim, ahead + value_offset + from * head_dim, out.acc + r * head_dim);
-    }
+    fold_values(task, tile, values, ahead + value_offset, out.acc);
   }
   for (int r = 0; r < num_queries; ++r) {
     out.max[r] = max_score[r];
@@ -218,8 +241,9 @@ static void attend_span(const AttentionTask& task, int span, const AttentionPart
   }
 }
 
-static void merge_spans(int num_queries, int head_dim, const AttentionPartial& total, const AttentionPartial& span) {
-  for (int r = 0; r < num_queries; ++r) {
+static void merge_spans(const AttentionTask& task, const AttentionPartial& total, const AttentionPartial& span) {
+  const int head_dim = task.head_dim;
+  for (int r = 0; r < task.num_queries; ++r) {
     if (span.sum[r] < 0) continue;
     float* acc = total.acc + r * head_dim;
     const float* other = span.acc + r * head_dim;
@@ -231,7 +255,7 @@ static void merge_spans(int num_queries, int head_dim, const AttentionPartial& t
     }
     const float top = total.max[r] > span.max[r] ? total.max[r] : span.max[r];
     float changes[16] = {total.max[r] - top, span.max[r] - top};
-    store(changes, exp(load(changes)));
+    store(changes, exp_not_positive(load(changes)));
     const F32x16 a = set1(changes[0]), b = set1(changes[1]);
     total.max[r] = top;
     float sum[16];
@@ -241,10 +265,33 @@ static void merge_spans(int num_queries, int head_dim, const AttentionPartial& t
   }
 }
 
-static void finish_attention(int num_queries, int head_dim, const AttentionPartial& total, float* out) {
-  for (int r = 0; r < num_queries; ++r) {
+template <typename T, int V>
+static inline void finish_columns(const float* acc, F32x16 sum, float* out) {
+  F32x16 lanes[V];
+  for (int v = 0; v < V; ++v) lanes[v] = div(load(acc + 16 * v), sum);
+  restore_order<T>(lanes);
+  for (int v = 0; v < V; ++v) store(out + 16 * v, lanes[v]);
+}
+
+template <typename T>
+static void finish_of(const AttentionTask& task, const AttentionPartial& total, float* out) {
+  for (int r = 0; r < task.num_queries; ++r) {
     const F32x16 sum = set1(total.sum[r]);
-    for (int d = 0; d < head_dim; d += 16) store(out + r * head_dim + d, div(load(total.acc + r * head_dim + d), sum));
+    const float* acc = total.acc + r * task.head_dim;
+    float* row = out + r * task.head_dim;
+    int d = 0;
+    for (; d + 16 * kFoldVectors <= task.head_dim; d += 16 * kFoldVectors) {
+      finish_columns<T, kFoldVectors>(acc + d, sum, row + d);
+    }
+    for (; d < task.head_dim; d += 16) finish_columns<T, 1>(acc + d, sum, row + d);
+  }
+}
+
+static void finish_attention(const AttentionTask& task, const AttentionPartial& total, float* out) {
+  if (task.is_bf16) {
+    finish_of<uint16_t>(task, total, out);
+  } else {
+    finish_of<float>(task, total, out);
   }
 }
 

@@ -19,6 +19,7 @@ struct AttentionTask {
   int positions[kMaxTaskQueries];         ///< ascending; a query sees keys up to its own position
   const uint8_t* block0 = nullptr;  ///< this layer and KV head in block 0: K [head_dim][32], then V [32][head_dim]
   int64_t block_bytes = 0;          ///< from block to block
+  const uint8_t* next = nullptr;    ///< the block this thread reads after the last; may be null
   const int32_t* blocks = nullptr;  ///< key j lies in blocks[j / 32], slot j % 32
   int head_dim = 0;
   bool is_bf16 = false;          ///< else float32
@@ -26,7 +27,8 @@ struct AttentionTask {
   int window = 0;                ///< keys a query sees, itself included; 0: all
 };
 
-/// Folded keys of each query of a task, before the division. sum < 0: no key was visible.
+/// Folded keys of each query of a task, before the division. sum < 0: no key was visible. The order of acc's columns is
+/// the kernels' own (finish_attention restores it).
 struct AttentionPartial {
   float* max = nullptr;  ///< [num_queries]
   float* sum = nullptr;  ///< [num_queries]
@@ -57,9 +59,9 @@ struct OpKernels {
   /// Keys [256 span, 256 span + 256) into `out`.
   void (*attend_span)(const AttentionTask& task, int span, const AttentionPartial& out);
   /// total = total and the next span, in that order.
-  void (*merge_spans)(int num_queries, int head_dim, const AttentionPartial& total, const AttentionPartial& span);
+  void (*merge_spans)(const AttentionTask& task, const AttentionPartial& total, const AttentionPartial& span);
   /// out [num_queries][head_dim] = acc / sum.
-  void (*finish_attention)(int num_queries, int head_dim, const AttentionPartial& total, float* out);
+  void (*finish_attention)(const AttentionTask& task, const AttentionPartial& total, float* out);
 };
 
 namespace portable {

@@ -20,6 +20,27 @@ static inline F32x16 copy_sign(F32x16 a, F32x16 b) {
   return {_mm512_or_ps(_mm512_andnot_ps(sign, a.v), _mm512_and_ps(sign, b.v))};
 }
 static inline float largest(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
+/// The nearest whole number, ties to even.
+static inline F32x16 round(F32x16 a) {
+  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+/// p * 2^n for whole n in [-151, 129], rounded once: a result below 2^-126 is 0.
+static inline F32x16 scale_by_power(F32x16 p, F32x16 n) { return {_mm512_scalef_ps(p.v, n.v)}; }
+
+/// 32 bf16 widened with one load and two operations: even elements, odd elements.
+static inline void load_scrambled(const uint16_t* p, F32x16 (&out)[2]) {
+  const __m512i pairs = _mm512_loadu_si512(p);
+  out[0].v = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+  out[1].v = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+}
+/// Back into the order of the elements.
+static inline void unscramble(F32x16 (&v)[2]) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  const __m512 even = v[0].v;
+  v[0].v = _mm512_permutex2var_ps(even, low, v[1].v);
+  v[1].v = _mm512_permutex2var_ps(even, high, v[1].v);
+}
 
 #elif defined(__AVX2__)
 
@@ -40,6 +61,25 @@ static inline float largest(F32x16 a) {
   m = _mm_max_ps(m, _mm_movehl_ps(m, m));
   return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
 }
+static inline F32x16 round(F32x16 a) {
+  constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {_mm256_round_ps(a.lo, kNearest), _mm256_round_ps(a.hi, kNearest)};
+}
+static inline __m256 scale_half(__m256 p, __m256 whole) {
+  const __m256i n = _mm256_cvtps_epi32(whole), half = _mm256_srai_epi32(n, 1);
+  return _mm256_mul_ps(_mm256_mul_ps(p, exp2_half(half)), exp2_half(_mm256_sub_epi32(n, half)));
+}
+static inline F32x16 scale_by_power(F32x16 p, F32x16 n) { return {scale_half(p.lo, n.lo), scale_half(p.hi, n.hi)}; }
+
+static inline void load_scrambled(const uint16_t* p, F32x16 (&out)[1]) {
+  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  out[0].lo = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+  out[0].hi = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+}
+static inline void unscramble(F32x16 (&v)[1]) {
+  const __m256 a = _mm256_unpacklo_ps(v[0].lo, v[0].hi), b = _mm256_unpackhi_ps(v[0].lo, v[0].hi);
+  v[0] = {_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31)};
+}
 
 #else
 
@@ -52,11 +92,46 @@ static inline F32x16 copy_sign(F32x16 a, F32x16 b) {
   return each([&](int i) { return __builtin_copysignf(a.v[i], b.v[i]); });
 }
 static inline float largest(F32x16 a) { return max_lane(a); }
+static inline F32x16 round(F32x16 a) {
+  return each([&](int i) { return std::nearbyintf(a.v[i]); });
+}
+static inline F32x16 scale_by_power(F32x16 p, F32x16 n) {
+  const auto power = [](int e) {
+    const uint32_t bits = static_cast<uint32_t>(e + 127) << 23;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  };
+  return each([&](int i) {
+    const int whole = n.v[i] == n.v[i] ? static_cast<int>(n.v[i]) : 0;  // a NaN is in p, too
+    const int half = whole >> 1;
+    return p.v[i] * power(half) * power(whole - half);
+  });
+}
+
+static inline void load_scrambled(const uint16_t* p, F32x16 (&out)[1]) { out[0] = load_bf16(p); }
+static inline void unscramble(F32x16 (&)[1]) {}
 
 #endif
 
-static inline F32x16 load_lanes(const float* p) { return load(p); }
-static inline F32x16 load_lanes(const uint16_t* p) { return load_bf16(p); }
+/// Vectors of 16 consecutive elements, widened. bf16 in full width comes in an order of its own (load_scrambled), which
+/// `restore_order` undoes: lanes never mix in between, so no bit depends on it.
+template <int V>
+static inline void load_lanes(const float* p, F32x16 (&out)[V]) {
+  for (int v = 0; v < V; ++v) out[v] = load(p + 16 * v);
+}
+template <int V>
+static inline void load_lanes(const uint16_t* p, F32x16 (&out)[V]) {
+  if constexpr (V == kFoldVectors) {
+    load_scrambled(p, out);
+  } else {
+    for (int v = 0; v < V; ++v) out[v] = load_bf16(p + 16 * v);
+  }
+}
+template <typename T, int V>
+static inline void restore_order(F32x16 (&lanes)[V]) {
+  if constexpr (sizeof(T) == 2 && V == kFoldVectors) unscramble(lanes);
+}
 
 /// To the second-level cache. Any address.
 static inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
@@ -70,14 +145,12 @@ static inline uint16_t narrow_to_bf16(float value) {
   return (bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded;
 }
 
-/// e^x. Relative error below 1.1e-7 for x in [-86.98, 88.72]; 0 below, infinity above; a NaN stays one.
-/// x = n ln 2 + r with |r| <= ln 2 / 2; a polynomial of degree 6 in r (Chebyshev interpolation of (e^r - 1 - r) / r^2),
-/// times 2^n. The result of the polynomial is doubled and n lowered by one, so that n = 128 needs no second factor and
-/// n <= -126 gives 0.
-static inline F32x16 exp(F32x16 x) {
-  x = min(set1(89.0f), x);  // these keep a NaN: the second operand is taken when a comparison fails
-  x = max(set1(-87.5f), x);
-  const F32x16 n = to_float(round_to_int(mul(x, set1(1.44269504f))));
+/// e^x for x <= 0 (above 89 the range of n is left). Relative error below 1.1e-7 down to -87.3; 0 below; a NaN stays
+/// one. x = n ln 2 + r with |r| <= ln 2 / 2; a polynomial of degree 6 in r (Chebyshev interpolation of (e^r - 1 - r) /
+/// r^2), times 2^n.
+static inline F32x16 exp_not_positive(F32x16 x) {
+  x = max(set1(-104.0f), x);  // keeps a NaN: the second operand is taken when the comparison fails
+  const F32x16 n = round(mul(x, set1(1.44269504f)));
   F32x16 r = fma(n, set1(-0x1.62e4p-1f), x);
   r = fma(n, set1(-1.42860677e-6f), r);
   F32x16 p = set1(1.3926250394e-3f);
@@ -87,8 +160,11 @@ static inline F32x16 exp(F32x16 x) {
   p = fma(p, r, set1(0.5f));
   p = fma(p, r, set1(1.0f));
   p = fma(p, r, set1(1.0f));
-  return mul(add(p, p), exp2_of_int(round_to_int(sub(n, set1(1.0f)))));
+  return scale_by_power(p, n);
 }
+
+/// e^x for any x, as above; infinity from 88.73 on.
+static inline F32x16 exp(F32x16 x) { return exp_not_positive(min(set1(89.0f), x)); }
 
 /// tanh x. Relative error below 3e-7. |x| < 0.625: x + x^3 P(x^2), P of degree 5 by Chebyshev interpolation; else 1 - 2
 /// / (e^2|x| + 1).
