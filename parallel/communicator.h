@@ -1,7 +1,8 @@
-// The data plane: moves bytes between the ranks of a group and adds nothing. Waits never hang: each has a deadline and can be
-// abandoned from another thread.
+// The data plane: moves bytes between the ranks of a group and adds nothing. Waits never hang: each has a deadline and
+// can be abandoned from another thread.
 //
-// One thread per rank calls everything but abandon(). Every rank of the group makes the same sequence of calls with matching sizes.
+// One thread per rank calls everything but abandon(). Every rank of the group makes the same sequence of calls with
+// matching sizes.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,8 @@
 
 namespace echelon {
 
-/// A wait that ended without its data: deadline passed, abandoned, or the peer is gone. Names operation, peer and milliseconds.
+/// A wait that ended without its data: deadline passed, abandoned, or the peer is gone. Names operation, peer and
+/// milliseconds.
 class CommunicatorError : public Error {
  public:
   using Error::Error;
@@ -26,14 +28,17 @@ class Communicator {
   virtual int rank() const = 0;  ///< inside the group
   virtual int size() const = 0;
 
-  /// Queues the bytes for `peer`; the span is free again on return. Blocks only while more than the window's capacity is unread.
+  /// Queues the bytes for `peer`; the span is free again on return. Blocks only while more than the window's capacity
+  /// is unread.
   virtual void send(int peer, std::span<const std::byte> bytes) = 0;
   /// The next bytes from `peer`, in order of sending; out.size() is the size that was sent (checked).
   virtual void receive(int peer, std::span<std::byte> out) = 0;
-  /// out[r] receives rank r's bytes (sizes may differ between ranks, both sides know them); out[rank()] receives `mine`. A group of one copies.
+  /// out[r] receives rank r's bytes (sizes may differ between ranks, both sides know them); out[rank()] receives
+  /// `mine`. A group of one copies.
   virtual void all_gather(std::span<const std::byte> mine, std::span<const std::span<std::byte>> out) = 0;
   /// Rank r's out[q] <- rank q's mine[r]. For large exchanges in which every rank reduces a slice.
-  virtual void all_to_all(std::span<const std::span<const std::byte>> mine, std::span<const std::span<std::byte>> out) = 0;
+  virtual void all_to_all(std::span<const std::span<const std::byte>> mine,
+                          std::span<const std::span<std::byte>> out) = 0;
 
   /// From any thread: every present and future wait throws CommunicatorError.
   virtual void abandon(const std::string& reason) = 0;

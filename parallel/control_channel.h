@@ -1,5 +1,5 @@
-// The control plane: plans from rank 0 to every rank, results back, heartbeats both ways. A star with rank 0 in the middle.
-// Small messages, in order between two ranks, never lost silently: a lost peer is reported once, with a reason.
+// The control plane: plans from rank 0 to every rank, results back, heartbeats both ways. A star with rank 0 in the
+// middle. Small messages, in order between two ranks, never lost silently: a lost peer is reported once, with a reason.
 #pragma once
 
 #include <cstddef>
@@ -13,21 +13,26 @@ namespace echelon {
 
 /// What a message is; the payload of each kind belongs to the engine (engine/schedule, engine/stage).
 enum class MessageKind : uint8_t {
-  hello = 1, heartbeat, bye,       // of the channel itself
-  plan, slots, result,             // micro-batches, slot registrations, sampled tokens
-  status,                          // a rank's state while loading, its memory, its metrics
-  stop, failure,                   // end of the job: orderly, or with a cause
+  hello = 1,
+  heartbeat,
+  bye,  // of the channel itself
+  plan,
+  slots,
+  result,  // micro-batches, slot registrations, sampled tokens
+  status,  // a rank's state while loading, its memory, its metrics
+  stop,
+  failure,  // end of the job: orderly, or with a cause
 };
 
 struct ControlMessage {
   MessageKind kind{};
-  uint32_t epoch = 0;              ///< of the replica; messages of a fenced epoch are dropped by the receiver's engine
-  uint64_t number = 0;             ///< of the plan, or of whatever the kind counts
+  uint32_t epoch = 0;   ///< of the replica; messages of a fenced epoch are dropped by the receiver's engine
+  uint64_t number = 0;  ///< of the plan, or of whatever the kind counts
   std::vector<std::byte> payload;
 };
 
-/// One end of the star. send() and close() may be called from any thread; handlers run on the channel's own thread, one at a
-/// time, and must not block.
+/// One end of the star. send() and close() may be called from any thread; handlers run on the channel's own thread, one
+/// at a time, and must not block.
 class ControlChannel {
  public:
   struct Handlers {
@@ -36,7 +41,8 @@ class ControlChannel {
   };
   virtual ~ControlChannel() = default;
   virtual void start(Handlers handlers) = 0;
-  /// To `rank` (a worker may only send to rank 0). A message to oneself is handed to on_message as well. Ignored after that rank is lost.
+  /// To `rank` (a worker may only send to rank 0). A message to oneself is handed to on_message as well. Ignored after
+  /// that rank is lost.
   virtual void send(int rank, ControlMessage message) = 0;
   /// Says goodbye (so that no peer reports a loss) and stops the thread.
   virtual void close() = 0;

@@ -1,5 +1,5 @@
-// Which rank does what: data, tensor and pipeline parallel sizes, and the table that gives every rank its place. The place of a
-// rank is looked up, never computed from the MPI rank, so that a spare can take a dead rank's place later.
+// Which rank does what: data, tensor and pipeline parallel sizes, and the table that gives every rank its place. The
+// place of a rank is looked up, never computed from the MPI rank, so that a spare can take a dead rank's place later.
 #pragma once
 
 #include <string>
@@ -20,8 +20,9 @@ struct LayoutSizes {
 
 class Layout {
  public:
-  /// host_of_rank[r] is any number that is equal for ranks of one host. Ranks of one tensor-parallel group are put on one host where
-  /// possible; rank 0 always gets {0, 0, 0}. Throws Error(Part::parallel) when the sizes do not multiply to the number of ranks.
+  /// host_of_rank[r] is any number that is equal for ranks of one host. Ranks of one tensor-parallel group are put on
+  /// one host where possible; rank 0 always gets {0, 0, 0}. Throws Error(Part::parallel) when the sizes do not multiply
+  /// to the number of ranks.
   Layout(LayoutSizes sizes, const std::vector<int>& host_of_rank);
 
   const LayoutSizes& sizes() const { return sizes_; }

@@ -31,6 +31,7 @@ int resolved_spin_us(const WaitTimes& times, int num_ranks);
 class Sleeper {
  public:
   virtual ~Sleeper() = default;
+  virtual void begin() {}  ///< a wait begins, or something has moved
   virtual void arm() {}
   virtual void sleep(int at_most_ms) = 0;
   virtual void disarm() {}
@@ -52,11 +53,13 @@ class Patience {
     if (attempt() == Step::done) return;
     const auto started = Clock::now();
     auto last_move = started;
+    sleeper_.begin();
     for (;;) {
       const Step spun = spin(attempt, last_move);
       if (spun == Step::done) return;
       if (spun == Step::moved) {
         last_move = Clock::now();
+        sleeper_.begin();
         continue;
       }
       if (abandoned_.load(std::memory_order_acquire)) give_up(describe());
@@ -67,7 +70,10 @@ class Patience {
       }
       sleeper_.disarm();
       if (step == Step::done) return;
-      if (step == Step::moved) last_move = Clock::now();
+      if (step == Step::moved) {
+        last_move = Clock::now();
+        sleeper_.begin();
+      }
       if (step == Step::nothing && ms_since(last_move) >= times_.timeout_ms) {
         // A last look: the peer may have been served while this thread was not.
         if (attempt() == Step::done) return;

@@ -1,0 +1,95 @@
+// Ends the job with one message. Uses write(2) and _exit: other threads may hold any lock.
+#include "parallel/end_job.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <thread>
+
+#include "kernels/base/check.h"
+#include "kernels/base/error.h"
+
+namespace echelon {
+namespace {
+
+constexpr unsigned kAbortSeconds = 2;
+std::atomic<void (*)(int)> job_abort{nullptr};
+std::atomic<bool> ending{false};
+
+/// SIGALRM's default action ends the process even when every thread hangs.
+void kill_this_process_later() {
+  signal(SIGALRM, SIG_DFL);
+  sigset_t only_alarm;
+  sigemptyset(&only_alarm);
+  sigaddset(&only_alarm, SIGALRM);
+  pthread_sigmask(SIG_UNBLOCK, &only_alarm, nullptr);
+  alarm(kAbortSeconds);
+}
+
+[[noreturn]] void end_all_ranks() {
+  kill_this_process_later();
+  if (void (*const abort)(int) = job_abort) abort(kJobFailedExitCode);
+  _exit(kJobFailedExitCode);
+}
+
+}  // namespace
+
+void set_job_abort(void (*abort)(int exit_code)) { job_abort = abort; }
+
+void end_job(const std::string& cause) {
+  if (ending.exchange(true)) {
+    for (;;) pause();  // the first caller ends this process
+  }
+  char host[256] = "unknown host";
+  gethostname(host, sizeof(host) - 1);
+  const std::string line =
+      fmt::format("echelon: rank {} on {} ends the job: {}\n", std::max(process_rank(), 0), host, cause);
+  [[maybe_unused]] const ssize_t ignored = write(STDERR_FILENO, line.data(), line.size());
+  end_all_ranks();
+}
+
+void end_job_everywhere(ControlChannel& control, int num_ranks, const std::string& cause) {
+  for (int rank = 1; rank < num_ranks; ++rank) {
+    const auto* text = reinterpret_cast<const std::byte*>(cause.data());
+    control.send(rank, {.kind = MessageKind::failure, .epoch = 0, .number = 0, .payload = {text, text + cause.size()}});
+  }
+  // The channel's thread, which may be ours, has to write the messages first.
+  std::thread([cause] {
+    constexpr int kWriteUs = 50'000;
+    usleep(kWriteUs);
+    end_job(cause);
+  }).detach();
+}
+
+void leave_ended_job() {
+  constexpr int kLauncherIsFasterUs = 1'000'000;
+  usleep(kLauncherIsFasterUs);
+  if (ending.exchange(true)) {
+    for (;;) pause();
+  }
+  end_all_ranks();
+}
+
+void end_job_after_rank_0(const std::string& cause) {
+  constexpr int kStepMs = 600, kMaxSteps = 3;
+  usleep(1'000 * kStepMs * std::clamp(process_rank() - 1, 0, kMaxSteps));
+  end_job(cause);
+}
+
+void die_with_parent() {
+  const pid_t parent = getppid();
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) {
+    throw Error(Part::parallel, fmt::format("prctl(PR_SET_PDEATHSIG): {}", std::strerror(errno)));
+  }
+  // The parent may have died before prctl: its child has been given to another by then.
+  // (A parent with id 1 is a container's own launcher, not an orphan's.)
+  if (getppid() != parent) _exit(kJobFailedExitCode);
+}
+
+}  // namespace echelon

@@ -1,0 +1,36 @@
+// The one path by which a rank ends the whole job, and the guard against outliving its launcher.
+#pragma once
+
+#include <string>
+
+#include "parallel/control_channel.h"
+
+namespace echelon {
+
+inline constexpr int kJobFailedExitCode = 1;
+
+/// Prints one line to stderr, "echelon: rank R on HOST ends the job: CAUSE", and ends every rank: through MPI when it
+/// runs, else by leaving this process with kJobFailedExitCode. From any thread; only the first call of a process
+/// prints. Never returns and runs no destructors. When MPI itself hangs, the process is killed after two seconds.
+[[noreturn]] void end_job(const std::string& cause);
+
+/// Rank 0: tells every worker (a message `failure` with the cause), so that none takes rank 0's end for a fault of its
+/// own, then ends the job from a thread of its own. May be called by a handler of the channel; returns.
+void end_job_everywhere(ControlChannel& control, int num_ranks, const std::string& cause);
+
+/// A worker that was told `failure`: ends without a word of its own.
+[[noreturn]] void leave_ended_job();
+
+/// For a worker whose connection to rank 0 ended without a word. All workers see that at the same moment, and the
+/// launcher often ends them first: rank r waits 600 ms x (r - 1), at most 1.8 s, so that one message is printed and not
+/// one per rank.
+[[noreturn]] void end_job_after_rank_0(const std::string& cause);
+
+/// This process gets SIGKILL when its parent dies (Linux: the thread that started it). Only under a launcher; call it
+/// early in main. Ends the process when the parent is gone already.
+void die_with_parent();
+
+/// How end_job reaches the other ranks; set by the part that talks to the launcher. Null: only this process.
+void set_job_abort(void (*abort)(int exit_code));
+
+}  // namespace echelon

@@ -1,0 +1,52 @@
+// The ranks that were started together: who they are, where they run, and the channels between them. One class for a
+// job under mpirun or srun, one for a plain process that never touches MPI.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/communicator.h"
+#include "parallel/control_channel.h"
+#include "parallel/patience.h"
+
+namespace echelon {
+
+struct JobOptions {
+  int start_timeout_ms = 60'000;  ///< for every collective step of the start; it ends with who is missing
+  std::string
+      interface;  ///< name or address the control channel binds to between hosts; empty: the first that is not loopback
+  int ranks_per_host =
+      0;  ///< to try several hosts on one machine: so many ranks count as a host each; 0: the real hosts
+};
+
+/// One thread (the one that created it) makes all calls and uses the communicators. Communicators and control channels
+/// are destroyed before the job.
+class Job {
+ public:
+  virtual ~Job() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  /// Equal numbers for ranks of one host, for Layout.
+  virtual const std::vector<int>& host_of_rank() const = 0;
+  virtual const std::string& host_name(int rank) const = 0;
+
+  /// All ranks. Throws Error(Part::parallel) naming `what` and the ranks that have not come in time.
+  virtual void barrier(const std::string& what, int timeout_ms) = 0;
+  /// Every member calls it with the same list of ranks; two ranks that share several groups make them in the same
+  /// order. The place in the list is the rank in the group. Shared memory between ranks of one host, MPI between hosts.
+  virtual std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, WaitTimes times = {}) = 0;
+  /// All ranks; once. The channel is not started: start() connects it and names who is missing.
+  virtual std::unique_ptr<ControlChannel> make_control() = 0;
+  /// All ranks: the orderly end. Without it (after a fault) the job ends by end_job().
+  virtual void finish() = 0;
+};
+
+/// Whether mpirun or srun has started this process as one of several ranks.
+bool started_by_launcher();
+
+/// Under a launcher: starts MPI (and asks to die with the parent). Otherwise the job of this one process; MPI is not
+/// called. Sets process_rank(). Throws Error(Part::parallel).
+std::unique_ptr<Job> start_job(const JobOptions& options = {});
+
+}  // namespace echelon

@@ -1,0 +1,25 @@
+// The job of a process that was started alone: one rank, no MPI, no socket.
+#pragma once
+
+#include "parallel/job.h"
+
+namespace echelon {
+
+class SingleJob : public Job {
+ public:
+  SingleJob();
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  const std::vector<int>& host_of_rank() const override { return host_of_rank_; }
+  const std::string& host_name(int rank) const override;
+  void barrier(const std::string&, int) override {}  // nobody to wait for
+  std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, WaitTimes times) override;
+  std::unique_ptr<ControlChannel> make_control() override;
+  void finish() override {}
+
+ private:
+  std::vector<int> host_of_rank_{0};
+  std::string host_name_;
+};
+
+}  // namespace echelon

@@ -1,0 +1,40 @@
+// The ranks that mpirun or srun has started. MPI serves start-up (who, where, addresses, the job's secret) and the data
+// between hosts; control goes over our own sockets. No MPI type appears here.
+#pragma once
+
+#include <cstdint>
+
+#include "parallel/job.h"
+
+namespace echelon {
+
+class MpiJob : public Job {
+ public:
+  /// Calls MPI_Init_thread(SERIALIZED). Throws Error(Part::parallel) when MPI provides less, or when the launcher and
+  /// MPI do not know of each other (several tasks, each of which MPI takes for a job of its own).
+  explicit MpiJob(const JobOptions& options);
+  /// Calls MPI_Finalize only after finish(): finalizing without the others would hang.
+  ~MpiJob() override;
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  const std::vector<int>& host_of_rank() const override { return host_of_rank_; }
+  const std::string& host_name(int rank) const override { return host_names_.at(rank); }
+  void barrier(const std::string& what, int timeout_ms) override;
+  std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, WaitTimes times) override;
+  std::unique_ptr<ControlChannel> make_control() override;
+  void finish() override;
+
+ private:
+  void find_hosts();
+  bool on_one_host() const;
+
+  const JobOptions options_;
+  int rank_ = 0, size_ = 1;
+  std::vector<int> host_of_rank_;
+  std::vector<std::string> host_names_;
+  uint32_t num_groups_led_ = 0;
+  bool finished_ = false;
+};
+
+}  // namespace echelon
