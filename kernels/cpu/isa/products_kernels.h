@@ -24,17 +24,17 @@
 
 namespace echelon::cpu::ECHELON_ISA {
 
-// Rows of a register tile.
+// Rows of a register tile, measured on a Zen 4 core at 32 rows. More spill, fewer unpack and load too often.
 #if defined(__AVX512VNNI__)
-inline constexpr int kIntegerRows = 8, kFloatRows = 8;
+inline constexpr int kNibbleRows = 8, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
 #elif defined(__AVX512F__)
-inline constexpr int kIntegerRows = 4, kFloatRows = 8;
+inline constexpr int kNibbleRows = 4, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
 #elif defined(__AVX2__)
-inline constexpr int kIntegerRows = 4, kFloatRows = 3;  // 16 registers, two for 16 features
+inline constexpr int kNibbleRows = 2, kByteRows = 2, kHalfFloatRows = 2, kFloatRows = 3;
 #else
-inline constexpr int kIntegerRows = 1, kFloatRows = 1;
+inline constexpr int kNibbleRows = 1, kByteRows = 1, kHalfFloatRows = 1, kFloatRows = 1;
 #endif
-static_assert(kIntegerRows <= kTileRows);
+static_assert(kNibbleRows <= kTileRows && kByteRows <= kTileRows);
 
 inline constexpr int kMaxDepth = 6;  // kMaxReductionDepth; packing checks it
 
@@ -149,27 +149,31 @@ static void integer_rows(const BlockTask& task, int64_t first_group, int row, in
 
 template <Codes kCodes, bool kAffine, bool kF16>
 static void integer_block(const BlockTask& task) {
+  constexpr int kRows = kCodes == Codes::u4 ? kNibbleRows : kByteRows;
   int64_t num_rows = 0;
   for (int64_t row = 0; row < task.num_rows; row += num_rows) {
     const int in_tile = static_cast<int>(row % kTileRows);
     const int64_t left = task.num_rows - row, left_in_tile = kTileRows - in_tile;
     num_rows = left < left_in_tile ? left : left_in_tile;
-    if (num_rows > kIntegerRows) num_rows = kIntegerRows;
-    integer_rows<kCodes, kAffine, kF16, kIntegerRows>(task, row / kTileRows * task.activation_stride, in_tile,
-                                                      static_cast<int>(num_rows), task.out + row * task.out_stride);
+    if (num_rows > kRows) num_rows = kRows;
+    integer_rows<kCodes, kAffine, kF16, kRows>(task, row / kTileRows * task.activation_stride, in_tile,
+                                               static_cast<int>(num_rows), task.out + row * task.out_stride);
   }
 }
 
 struct Bf16 {
   using Stored = uint16_t;
+  static constexpr int kRows = kHalfFloatRows;
   static inline F32x16 widen(const uint16_t* p) { return load_bf16(p); }
 };
 struct F16 {
   using Stored = uint16_t;
+  static constexpr int kRows = kHalfFloatRows;
   static inline F32x16 widen(const uint16_t* p) { return load_f16(p); }
 };
 struct F32 {
   using Stored = float;
+  static constexpr int kRows = kFloatRows;
   static inline F32x16 widen(const float* p) { return load(p); }
 };
 
@@ -212,8 +216,9 @@ static void float_block(const BlockTask& task) {
   int64_t num_rows = 0;
   for (int64_t row = 0; row < task.num_rows; row += num_rows) {
     const int64_t left = task.num_rows - row;
-    num_rows = left < kFloatRows ? left : kFloatRows;
-    float_rows<Weight, kFloatRows>(task, x + row * task.activation_stride, num_rows, task.out + row * task.out_stride);
+    num_rows = left < Weight::kRows ? left : Weight::kRows;
+    float_rows<Weight, Weight::kRows>(task, x + row * task.activation_stride, num_rows,
+                                      task.out + row * task.out_stride);
   }
 }
 
