@@ -52,6 +52,8 @@ int64_t block_bytes_of(WeightLayout layout, int64_t cols) {
 
 int64_t blocks_of(int64_t rows) { return (rows + kColumnBlock - 1) / kColumnBlock; }
 
+static_assert(kMaxReductionDepth <= kMaxLeafDepth);
+
 struct Program {
   int64_t cols = 0;
   int num_slots = 0;
@@ -74,7 +76,7 @@ Program check_leaves(const std::vector<ColumnLeaf>& leaves, bool quantized) {
       ++program.num_slots;
       depth = 0;
     }
-    ECHELON_CHECK(depth <= kMaxReductionDepth, "the program needs a stack of {}", depth);
+    ECHELON_CHECK(depth <= kMaxLeafDepth, "the program needs a stack of {}", depth);
   }
   ECHELON_CHECK(depth == 0, "{} values without a slot", depth);
   return program;

@@ -49,6 +49,8 @@ struct alignas(64) ActivationStarts {
   int32_t half_minus_128[2][kTileRows];  ///< of columns [0, 16) and [16, 32)
 };
 
+inline constexpr int kMaxLeafDepth = 6;  ///< stack of the kernels for the leaves' program
+
 /// One leaf of the columns: num_cols more columns, then the postfix program of ReductionTree.
 struct LeafStep {
   int64_t num_cols;

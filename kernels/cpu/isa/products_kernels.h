@@ -36,12 +36,10 @@ inline constexpr int kNibbleRows = 1, kByteRows = 1, kHalfFloatRows = 1, kFloatR
 #endif
 static_assert(kNibbleRows <= kTileRows && kByteRows <= kTileRows);
 
-inline constexpr int kMaxDepth = 6;  // kMaxReductionDepth; packing checks it
-
 /// The stack of the postfix program for R rows; in L1.
 template <int R>
 struct LeafStack {
-  float values[kMaxDepth][R][16];
+  float values[kMaxLeafDepth][R][16];
   int depth = 0;
 };
 
