@@ -19,6 +19,7 @@ namespace echelon {
 namespace {
 
 constexpr unsigned kAbortSeconds = 2;
+constexpr int kWriteUs = 50'000;  // for the channel's thread, which may be the caller's, to write what it was given
 std::atomic<void (*)(int)> job_abort{nullptr};
 std::atomic<bool> ending{false};
 
@@ -38,14 +39,7 @@ void kill_this_process_later() {
   _exit(kJobFailedExitCode);
 }
 
-}  // namespace
-
-void set_job_abort(void (*abort)(int exit_code)) { job_abort = abort; }
-
-void end_job(const std::string& cause) {
-  if (ending.exchange(true)) {
-    for (;;) pause();  // the first caller ends this process
-  }
+[[noreturn]] void say_and_end(const std::string& cause) {
   char host[256] = "unknown host";
   gethostname(host, sizeof(host) - 1);
   const std::string line =
@@ -54,31 +48,48 @@ void end_job(const std::string& cause) {
   end_all_ranks();
 }
 
-void end_job_everywhere(ControlChannel& control, int num_ranks, const std::string& cause) {
-  for (int rank = 1; rank < num_ranks; ++rank) {
-    const auto* text = reinterpret_cast<const std::byte*>(cause.data());
+void tell_neighbours(ControlChannel& control, int num_ranks, const std::string& cause) {
+  const auto* text = reinterpret_cast<const std::byte*>(cause.data());
+  const bool is_front = process_rank() == 0;
+  for (int rank = is_front ? 1 : 0; rank < (is_front ? num_ranks : 1); ++rank) {
     control.send(rank, {.kind = MessageKind::failure, .epoch = 0, .number = 0, .payload = {text, text + cause.size()}});
   }
-  // The channel's thread, which may be ours, has to write the messages first.
+}
+
+}  // namespace
+
+void set_job_abort(void (*abort)(int exit_code)) { job_abort = abort; }
+
+void end_job(const std::string& cause) {
+  if (ending.exchange(true)) {
+    for (;;) pause();  // the first caller ends this process
+  }
+  say_and_end(cause);
+}
+
+void end_job_everywhere(ControlChannel& control, int num_ranks, const std::string& cause) {
+  if (ending.exchange(true)) return;
+  tell_neighbours(control, num_ranks, cause);
   std::thread([cause] {
-    constexpr int kWriteUs = 50'000;
     usleep(kWriteUs);
-    end_job(cause);
+    say_and_end(cause);
   }).detach();
 }
 
-void leave_ended_job() {
-  constexpr int kLauncherIsFasterUs = 1'000'000;
-  usleep(kLauncherIsFasterUs);
-  if (ending.exchange(true)) {
-    for (;;) pause();
-  }
-  end_all_ranks();
+void leave_ended_job(ControlChannel& control, int num_ranks, const std::string& cause) {
+  if (ending.exchange(true)) return;
+  if (process_rank() == 0) tell_neighbours(control, num_ranks, cause);
+  std::thread([] {
+    constexpr int kLauncherIsFasterUs = 1'500'000;
+    usleep(kLauncherIsFasterUs);
+    end_all_ranks();
+  }).detach();
 }
 
 void end_job_after_rank_0(const std::string& cause) {
-  constexpr int kStepMs = 600, kMaxSteps = 3;
-  usleep(1'000 * kStepMs * std::clamp(process_rank() - 1, 0, kMaxSteps));
+  constexpr int kOthersMs = 2'200, kRank2Ms = 1'600;
+  const int rank = process_rank();
+  if (rank > 1) usleep(1'000 * (rank == 2 ? kRank2Ms : kOthersMs));
   end_job(cause);
 }
 

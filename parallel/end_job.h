@@ -14,16 +14,18 @@ inline constexpr int kJobFailedExitCode = 1;
 /// prints. Never returns and runs no destructors. When MPI itself hangs, the process is killed after two seconds.
 [[noreturn]] void end_job(const std::string& cause);
 
-/// Rank 0: tells every worker (a message `failure` with the cause), so that none takes rank 0's end for a fault of its
-/// own, then ends the job from a thread of its own. May be called by a handler of the channel; returns.
+/// Tells the neighbours in the star first (a message `failure` with the cause), so that none takes this rank's end for
+/// a fault to report, then ends the job from a thread of its own. May be called by a handler of the channel; returns.
+/// Does nothing when the job is ending already.
 void end_job_everywhere(ControlChannel& control, int num_ranks, const std::string& cause);
 
-/// A worker that was told `failure`: ends without a word of its own.
-[[noreturn]] void leave_ended_job();
+/// What a rank that is told `failure` calls: it ends without a word of its own; rank 0 passes the message on first.
+/// Returns.
+void leave_ended_job(ControlChannel& control, int num_ranks, const std::string& cause);
 
-/// For a worker whose connection to rank 0 ended without a word. All workers see that at the same moment, and the
-/// launcher often ends them first: rank r waits 600 ms x (r - 1), at most 1.8 s, so that one message is printed and not
-/// one per rank.
+/// For a worker whose connection to rank 0 ended without a word. All workers see that at the same moment, and mpirun
+/// takes up to a second to end them: rank 1 speaks at once, rank 2 after 1.6 s, the others after 2.2 s, so that there
+/// is one message, not one per rank.
 [[noreturn]] void end_job_after_rank_0(const std::string& cause);
 
 /// This process gets SIGKILL when its parent dies (Linux: the thread that started it). Only under a launcher; call it

@@ -153,21 +153,27 @@ void lose_a_rank(const std::string& mode) {
   std::iota(all.begin(), all.end(), 0);
   const auto group = job->make_communicator(all);
   const auto control = job->make_control();
+  const int num_ranks = job->size();
   control->start({.on_message =
-                      [](int, const ControlMessage& message) {
-                        if (message.kind == MessageKind::failure) leave_ended_job();
+                      [&](int, const ControlMessage& message) {
+                        if (message.kind != MessageKind::failure) return;
+                        leave_ended_job(*control, num_ranks, std::string(message.payload.size(), '?'));
                       },
                   .on_lost =
                       [&](int rank, const std::string& reason) {
-                        if (rank == 0) end_job_after_rank_0("rank 0 was lost: " + reason);
-                        end_job("rank " + std::to_string(rank) + " on " + job->host_name(rank) +
-                                " was lost: " + reason);
+                        const std::string cause =
+                            "rank " + std::to_string(rank) + " on " + job->host_name(rank) + " was lost: " + reason;
+                        if (rank == 0) end_job_after_rank_0(cause);
+                        end_job_everywhere(*control, num_ranks, cause);
                       }});
   job->barrier("before the loss", 30'000);
   const int victim = mode == "lost-front" ? 0 : 1;
   if (job->rank() == victim) {
     say_when_and([&] {
-      if (mode == "fault") end_job("a fault of its own");
+      if (mode == "fault") {
+        end_job_everywhere(*control, num_ranks, "a fault of its own");
+        for (;;) pause();
+      }
       kill(getpid(), SIGKILL);
     });
   }
