@@ -148,13 +148,6 @@ ListRef Evaluator::loop_items(const Statement& statement) {
 Evaluator::Flow Evaluator::run_for(const Statement& statement) {
   auto loop = std::make_shared<LoopState>();
   loop->items = loop_items(statement);
-  for (const Scope* scope = scope_; scope != nullptr; scope = scope->parent) {
-    const auto found = std::find_if(scope->variables.begin(), scope->variables.end(),
-                                    [](const auto& variable) { return variable.first == "loop"; });
-    if (found == scope->variables.end()) continue;
-    if (const auto* outer = found->second.get<std::shared_ptr<const LoopState>>()) loop->depth = (*outer)->depth + 1;
-    break;
-  }
   if (loop->items->items.empty()) return run_block(statement.otherwise);
   for (loop->index = 0; loop->index < loop->items->items.size(); ++loop->index) {
     Scope scope{scope_, {}};

@@ -49,7 +49,8 @@ Value filter_map(Evaluator& evaluator, const Value& input, const Arguments& argu
   std::vector<Value> out;
   const bool by_attribute = arguments.positional.empty();
   if (by_attribute) arguments.check("map", 0, {"attribute", "default"});
-  for (const Value& item : iterate(input)->items) {
+  const ListRef values = iterate(input);
+  for (const Value& item : values->items) {
     evaluator.charge(1);
     if (by_attribute) {
       Value found = attribute_path(evaluator, item, arguments.need(0, "attribute"));
@@ -67,7 +68,8 @@ Value choose(Evaluator& evaluator, const Value& input, const Arguments& argument
   std::vector<Value> out;
   const size_t test = by_attribute ? 1 : 0;
   const Arguments test_arguments = rest_of(arguments, test + 1);
-  for (const Value& item : iterate(input)->items) {
+  const ListRef values = iterate(input);
+  for (const Value& item : values->items) {
     evaluator.charge(1);
     const Value subject = by_attribute ? attribute_path(evaluator, item, arguments.need(0, "attribute")) : item;
     const bool holds = test < arguments.positional.size()
@@ -86,7 +88,8 @@ Value folded(const Value& value, bool case_sensitive) {
 std::vector<std::pair<Value, Value>> keyed(Evaluator& evaluator, const Value& input, const Value* path,
                                            bool case_sensitive) {
   std::vector<std::pair<Value, Value>> out;
-  for (const Value& item : iterate(input)->items) {
+  const ListRef values = iterate(input);
+  for (const Value& item : values->items) {
     evaluator.charge(1);
     out.emplace_back(folded(path && !path->is_none() ? attribute_path(evaluator, item, *path) : item, case_sensitive),
                      item);
@@ -145,7 +148,8 @@ Value filter_join(Evaluator& evaluator, const Value& input, const Arguments& arg
   const std::string between = separator ? to_text(*separator) : "";
   std::string out;
   bool first = true;
-  for (const Value& item : iterate(input)->items) {
+  const ListRef values = iterate(input);
+  for (const Value& item : values->items) {
     if (!first) out += between;
     out += to_text(path ? attribute_path(evaluator, item, *path) : item);
     first = false;
@@ -243,7 +247,8 @@ Value filter_sum(Evaluator& evaluator, const Value& input, const Arguments& argu
   const Value* path = arguments.find(0, "attribute");
   const Value* start = arguments.find(1, "start");
   Value total = start ? *start : Value(int64_t{0});
-  for (const Value& item : iterate(input)->items) {
+  const ListRef values = iterate(input);
+  for (const Value& item : values->items) {
     evaluator.charge(1);
     total = arithmetic("+", total, path && !path->is_none() ? attribute_path(evaluator, item, *path) : item);
   }
@@ -283,6 +288,13 @@ Value filter_items(Evaluator&, const Value& input, const Arguments&) {
   if (input.is_undefined()) return make_generator({});
   if (!input.dict()) fail("Can only get item pairs from a mapping.");
   return make_generator(call_container_method(input, "items", {}).list()->items);
+}
+
+/// An attribute, never an entry of a dict.
+Value filter_attr(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const std::string name = to_text(arguments.need(0, "name"));
+  if (!input.dict() || has_method(input, name)) return evaluator.attribute(input, name);
+  return Undefined{std::make_shared<const std::string>(fmt::format("'dict object' has no attribute '{}'", name))};
 }
 
 Value filter_escape(Evaluator& evaluator, const Value& input, const Arguments&) {
@@ -335,8 +347,7 @@ constexpr NamedFilter kFilters[] = {
        if (v.get<double>()) return Value(std::abs(*v.get<double>()));
        return as_int(v, "a number") < 0 ? arithmetic("-", Value(int64_t{0}), v) : Value(as_int(v, "a number"));
      }},
-    {"attr",
-     [](Evaluator& e, const Value& v, const Arguments& a) { return e.attribute(v, to_text(a.need(0, "name"))); }},
+    {"attr", filter_attr},
     {"capitalize", [](Evaluator&, const Value& v, const Arguments&) { return Value(capitalize(to_text(v))); }},
     {"count", [](Evaluator&, const Value& v, const Arguments&) { return Value(length_of(v)); }},
     {"d", filter_default},

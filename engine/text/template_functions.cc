@@ -136,7 +136,8 @@ Value find_in(const std::string& text, const std::string& part, bool last, bool 
 Value join(Evaluator& evaluator, const std::string& separator, const Value& items) {
   std::string out;
   bool first = true;
-  for (const Value& part : iterate(items)->items) {
+  const ListRef values = iterate(items);
+  for (const Value& part : values->items) {
     if (!part.string()) fail(fmt::format("sequence item: expected str instance, {} found", type_name(part)));
     if (!first) out += separator;
     out += *part.string();
@@ -277,8 +278,8 @@ Value Evaluator::loop_attribute(const LoopState& loop, std::string_view name) {
   if (name == "first") return index == 0;
   if (name == "last") return index + 1 == length;
   if (name == "length") return length;
-  if (name == "depth") return int64_t{loop.depth};
-  if (name == "depth0") return int64_t{loop.depth} - 1;
+  if (name == "depth") return int64_t{1};  // counts recursive loops, which there are none of
+  if (name == "depth0") return int64_t{0};
   if (name == "previtem") return neighbour(index > 0, index - 1);
   if (name == "nextitem") return neighbour(index + 1 < length, index + 1);
   if (name == "cycle") {

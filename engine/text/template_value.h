@@ -109,7 +109,6 @@ struct Namespace {
 struct LoopState {
   ListRef items;
   size_t index = 0;
-  int depth = 1;
 };
 
 /// Fail when the result would be deeper than kMaxValueDepth.

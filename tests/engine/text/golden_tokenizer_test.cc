@@ -110,7 +110,7 @@ TEST_P(GoldenTokenizer, IdsOutsideTheVocabularyAreHarmless) {
 INSTANTIATE_TEST_SUITE_P(Models, GoldenTokenizer,
                          testing::Values(Model{"SmolLM2", kSmollmFile, "tokenizer-smollm2.json"},
                                          Model{"Gemma", kGemmaFile, "tokenizer-gemma3.json"}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& model) { return std::string(model.param.name); });
 
 }  // namespace
 }  // namespace echelon::test
