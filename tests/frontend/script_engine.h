@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <boost/json/value.hpp>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -30,6 +31,11 @@ inline std::string scripted_text(const std::vector<TokenId>& prompt, int choice,
   std::string text;
   for (int i = 0; i < num_tokens; ++i) text += static_cast<char>(scripted_token(prompt, choice, i));
   return text;
+}
+
+/// scripted_text as a JSON string, to compare with a member of an answer.
+inline boost::json::value scripted_json(const std::vector<TokenId>& prompt, int choice, int num_tokens) {
+  return boost::json::value(scripted_text(prompt, choice, num_tokens));
 }
 
 class ScriptEngine final : public Engine {
@@ -87,7 +93,7 @@ class ScriptEngine final : public Engine {
     job.request = std::move(request);
     job.listener = std::move(listener);
     changed_.notify_all();
-    return handle;
+    return {boost::system::in_place_value, handle};
   }
 
   void cancel(RequestHandle handle) override {
