@@ -216,8 +216,8 @@ static void attend_span_of(const AttentionTask& task, int span, const AttentionP
   const int64_t value_offset = int64_t{kAttentionTile} * head_dim;
   for (int t = first_tile; t < end_tile; ++t) {
     const T* keys = reinterpret_cast<const T*>(task.block0 + task.blocks[t] * task.block_bytes);
-    const T* ahead =
-        t < last_tile ? reinterpret_cast<const T*>(task.block0 + task.blocks[t + 1] * task.block_bytes) : keys;
+    const uint8_t* next = t < last_tile ? task.block0 + task.blocks[t + 1] * task.block_bytes : task.next;
+    const T* ahead = next != nullptr ? reinterpret_cast<const T*>(next) : keys;
     for_row_pieces(num_queries, [&]<int R>(int r) {
       score_rows<R>(queries + r * kQueryStride, head_dim, keys, ahead, tile.scores + r * kAttentionTile);
     });
