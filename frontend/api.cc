@@ -230,7 +230,8 @@ asio::awaitable<HttpResponse> Api::tokenize(HttpRequest request) {
   if (model.has_error()) co_return refusal(model.error());
   auto work = [&] { return answer_tokenize(request.body, **model); };
   const auto body = co_await text_work(request.body.size(), work);
-  co_return body.has_error() ? refusal(body.error()) : json_response(*body);
+  if (body.has_error()) co_return refusal(body.error());
+  co_return json_response(*body);
 }
 
 asio::awaitable<HttpResponse> Api::detokenize(HttpRequest request) {
@@ -238,12 +239,14 @@ asio::awaitable<HttpResponse> Api::detokenize(HttpRequest request) {
   if (model.has_error()) co_return refusal(model.error());
   auto work = [&] { return answer_detokenize(request.body, **model); };
   const auto body = co_await text_work(request.body.size(), work);
-  co_return body.has_error() ? refusal(body.error()) : json_response(*body);
+  if (body.has_error()) co_return refusal(body.error());
+  co_return json_response(*body);
 }
 
 asio::awaitable<HttpResponse> Api::models(HttpRequest) {
   const auto model = loaded_model();
-  co_return model.has_error() ? refusal(model.error()) : json_response(model_list(**model));
+  if (model.has_error()) co_return refusal(model.error());
+  co_return json_response(model_list(**model));
 }
 
 asio::awaitable<HttpResponse> Api::one_model(HttpRequest request) {

@@ -266,9 +266,10 @@ asio::awaitable<bool> Session::write_stream(HttpResponse response, const Incomin
   text += chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n";
   if (!co_await write_bytes(text)) co_return false;
   for (;;) {  // ends with the source, or with the connection
-    const std::string piece = co_await response.source->next();
+    std::string piece = co_await response.source->next();
     if (piece.empty()) break;
-    if (!co_await write_bytes(chunked ? fmt::format("{:x}\r\n{}\r\n", piece.size(), piece) : piece)) co_return false;
+    if (chunked) piece = fmt::format("{:x}\r\n{}\r\n", piece.size(), piece);  // no temporaries in co_await: g++ 12
+    if (!co_await write_bytes(piece)) co_return false;
   }
   if (chunked && !co_await write_bytes("0\r\n\r\n")) co_return false;
   answer_complete_ = true;

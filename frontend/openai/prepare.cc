@@ -69,13 +69,14 @@ RequestResult<std::string> render_conversation(const Conversation& conversation,
   input.bos_token = model.bos_text;
   input.eos_token = model.eos_text;
   input.variables = conversation.template_variables;
-  auto rendered = model.chat_template->render(input);
-  if (rendered.has_error()) {
-    const std::string& reason = rendered.error().message;
-    return bad_request("messages", "the model's chat template refuses this conversation: " + reason, "chat_template");
+  try {
+    std::string text = std::move(model.chat_template->render(input)).value();
+    if (!conversation.continue_final_message) return text;
+    return cut_after_final_message(std::move(text), conversation);
+  } catch (const Error& fault) {
+    return bad_request("messages", fmt::format("this conversation cannot be rendered: {}", fault.what()),
+                       "chat_template");
   }
-  if (!conversation.continue_final_message) return std::move(*rendered);
-  return cut_after_final_message(std::move(*rendered), conversation);
 }
 
 RequestResult<AnswerSetup> prepare_chat(std::string_view body, std::shared_ptr<const ModelInfo> model) {

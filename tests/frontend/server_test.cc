@@ -115,7 +115,8 @@ TEST_F(Server, AnswersACompletionAndAChat) {
   engine_.end_after = 5;
   const auto chat = ask(port_, post_text("/v1/chat/completions", R"({"messages":[{"role":"user","content":"hi"}]})"));
   ASSERT_EQ(chat.status, 200) << chat.body;
-  const auto& choice = chat.json().at("choices").at(0);
+  const auto body = chat.json();
+  const auto& choice = body.at("choices").at(0);
   EXPECT_EQ(choice.at("finish_reason"), "stop");
   EXPECT_EQ(choice.at("message").at("content"), scripted_json(engine_.last_request().prompt, 0, 5));
   EXPECT_EQ(engine_.num_cancelled, 0);
@@ -283,6 +284,7 @@ TEST_F(Server, TooManyConnectionsAndTooManyBodiesAre503) {
   options.total_body_bytes = 1000;
   start(options);
   EXPECT_EQ(ask(port_, post_text("/tokenize", R"({"prompt":")" + std::string(2000, 'a') + "\"}")).status, 503);
+  while (front_->http_metrics().connections.load() > 0) std::this_thread::sleep_for(1ms);
   HttpClient first(port_), second(port_);
   for (auto* client : {&first, &second}) {
     client->send(get_text("/version"));

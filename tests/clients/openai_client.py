@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Uses a running server through the official `openai` client: models, chats, completions, streams and typed errors.
+
+Exit code 0 when everything holds; otherwise 1 and one line that says what did not.
+Usage: openai_client.py --base-url http://127.0.0.1:8000/v1 --model NAME [--api-key KEY]
+"""
+import argparse
+import sys
+
+import openai
+
+MESSAGES = [{"role": "user", "content": "Name three colours."}]
+MAX_TOKENS = 12
+
+
+def check(condition, message):
+    if not condition:
+        print(f"openai client: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def expect(error_type, code, call):
+    """`call` must raise exactly this type, with this code (None: any)."""
+    try:
+        call()
+    except openai.APIError as error:
+        check(type(error) is error_type, f"expected {error_type.__name__}, got {type(error).__name__}: {error}")
+        check(code is None or error.code == code, f"expected code {code}, got {error.code}: {error}")
+        return error
+    check(False, f"expected {error_type.__name__}, got an answer")
+
+
+def check_models(client, model):
+    listed = [entry.id for entry in client.models.list()]
+    check(listed == [model], f"the models are {listed}, expected [{model!r}]")
+    check(client.models.retrieve(model).id == model, "retrieving the model gives another id")
+    expect(openai.NotFoundError, "model_not_found", lambda: client.models.retrieve("no-such-model"))
+
+
+def check_chat(client, model):
+    settings = dict(model=model, messages=MESSAGES, max_tokens=MAX_TOKENS, temperature=0, seed=7)
+    whole = client.chat.completions.create(**settings)
+    check(whole.choices[0].message.role == "assistant", "the role of an answer is not assistant")
+    check(whole.choices[0].finish_reason in ("stop", "length"), f"finish_reason {whole.choices[0].finish_reason}")
+    check(0 < whole.usage.completion_tokens <= MAX_TOKENS, f"usage {whole.usage}")
+
+    text, reasons, usage, roles = "", [], None, []
+    for chunk in client.chat.completions.create(**settings, stream=True, stream_options={"include_usage": True}):
+        if not chunk.choices:
+            usage = chunk.usage
+            continue
+        choice = chunk.choices[0]
+        if choice.delta.role:
+            roles.append(choice.delta.role)
+        text += choice.delta.content or ""
+        if choice.finish_reason:
+            reasons.append(choice.finish_reason)
+    check(roles == ["assistant"], f"the roles of a stream are {roles}")
+    check(text == whole.choices[0].message.content, f"streamed {text!r}, whole {whole.choices[0].message.content!r}")
+    check(reasons == [whole.choices[0].finish_reason], f"the finish reasons of a stream are {reasons}")
+    check(usage == whole.usage or usage.total_tokens == whole.usage.total_tokens, f"usage {usage} and {whole.usage}")
+
+    with_logprobs = client.chat.completions.create(**settings, logprobs=True, top_logprobs=2)
+    content = with_logprobs.choices[0].logprobs.content
+    check(content and len(content[0].top_logprobs) == 2, "log-probabilities of a chat are missing")
+    check("".join(entry.token for entry in content).strip() == text.strip() or "\ufffd" in text,
+          "the tokens of the log-probabilities are not the text")
+
+
+def check_completion(client, model):
+    settings = dict(model=model, prompt="The sky is", max_tokens=MAX_TOKENS, temperature=0, seed=7)
+    whole = client.completions.create(**settings)
+    pieces = [chunk for chunk in client.completions.create(**settings, stream=True)]
+    text = "".join(piece.choices[0].text for piece in pieces)
+    check(text == whole.choices[0].text, f"streamed {text!r}, whole {whole.choices[0].text!r}")
+    check(len(pieces) > 1, "a stream of one piece is not a stream")
+    echoed = client.completions.create(**settings, echo=True, logprobs=1)
+    check(echoed.choices[0].text == "The sky is" + text, f"echo gave {echoed.choices[0].text!r}")
+    check(echoed.choices[0].logprobs.token_logprobs[0] is None, "the first token of an echo has no log-probability")
+    several = client.completions.create(model=model, prompt=["one", "two"], n=2, max_tokens=2)
+    check([choice.index for choice in several.choices] == [0, 1, 2, 3], "two prompts by two choices are not four")
+    stopped = client.completions.create(**{**settings, "stop": text[1:3]}) if len(text) > 3 else None
+    check(stopped is None or text[1:3] not in stopped.choices[0].text, "a stop string is in the answer")
+
+
+def check_errors(client, model, has_key):
+    if has_key:
+        expect(openai.AuthenticationError, "invalid_api_key",
+               lambda: client.with_options(api_key="wrong").models.list())
+    expect(openai.NotFoundError, "model_not_found",
+           lambda: client.chat.completions.create(model="no-such-model", messages=MESSAGES))
+    error = expect(openai.BadRequestError, None,
+                   lambda: client.chat.completions.create(model=model, messages=MESSAGES, temperature=-1))
+    check(error.param == "temperature", f"the parameter at fault is {error.param!r}, expected 'temperature'")
+    expect(openai.BadRequestError, "unknown_parameter",
+           lambda: client.chat.completions.create(model=model, messages=MESSAGES, extra_body={"no_such_thing": 1}))
+    limit = client.models.retrieve(model).max_model_len
+    expect(openai.BadRequestError, "context_length_exceeded",
+           lambda: client.completions.create(model=model, prompt=[5] * (limit + 1), max_tokens=1))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base-url", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--api-key", default="", help="empty: the server asks for none")
+    arguments = parser.parse_args()
+    client = openai.OpenAI(base_url=arguments.base_url, api_key=arguments.api_key or "none", max_retries=0, timeout=120)
+    try:
+        check_models(client, arguments.model)
+        check_chat(client, arguments.model)
+        check_completion(client, arguments.model)
+        check_errors(client, arguments.model, bool(arguments.api_key))
+    except openai.APIError as error:
+        check(False, f"unexpected {type(error).__name__}: {error}")
+    print("openai client: models, chats, completions, streams and errors hold")
+
+
+if __name__ == "__main__":
+    main()
