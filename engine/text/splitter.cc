@@ -180,6 +180,30 @@ class LiteralSplitter final : public Splitter {
   SplitBehavior behavior_;
 };
 
+class WordSplitter final : public Splitter {
+ public:
+  explicit WordSplitter(std::unordered_set<char32_t> joined) : joined_(std::move(joined)) {}
+
+  void split(std::string_view text, std::vector<std::string_view>& pieces) const override {
+    size_t begin = 0;
+    char32_t previous = kMetaspacePoint;
+    for (size_t at = 0; at < text.size();) {
+      const CodePoint point = read_code_point(text, at);
+      if (point.value == kMetaspacePoint && previous != kMetaspacePoint && joined_.count(previous) == 0) {
+        pieces.push_back(text.substr(begin, at - begin));
+        begin = at;
+      }
+      previous = point.value;
+      at += point.num_bytes;
+    }
+    if (begin < text.size()) pieces.push_back(text.substr(begin));
+  }
+
+ private:
+  static constexpr char32_t kMetaspacePoint = 0x2581;
+  std::unordered_set<char32_t> joined_;
+};
+
 }  // namespace
 
 void MatchCutter::put(size_t begin, size_t end) {
@@ -221,6 +245,10 @@ std::unique_ptr<const Splitter> make_llama3_splitter(size_t max_digits) {
 
 std::unique_ptr<const Splitter> make_digit_splitter(bool individual) {
   return std::make_unique<DigitSplitter>(individual);
+}
+
+std::unique_ptr<const Splitter> make_word_splitter(std::unordered_set<char32_t> joined) {
+  return std::make_unique<WordSplitter>(std::move(joined));
 }
 
 std::unique_ptr<const Splitter> make_literal_splitter(std::string literal, SplitBehavior behavior) {

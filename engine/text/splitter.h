@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 namespace echelon {
@@ -28,6 +29,11 @@ std::unique_ptr<const Splitter> make_llama3_splitter(size_t max_digits);
 std::unique_ptr<const Splitter> make_digit_splitter(bool individual);
 /// Cuts at a fixed text, which is not empty.
 std::unique_ptr<const Splitter> make_literal_splitter(std::string literal, SplitBehavior behavior);
+
+/// Cuts before a metaspace (U+2581) that follows another character, unless that character is one of `joined`. With the
+/// characters that stand before a metaspace inside some token, no merge could have crossed a cut: the tokens stay the
+/// same, and merging works on words instead of the whole text.
+std::unique_ptr<const Splitter> make_word_splitter(std::unordered_set<char32_t> joined);
 
 /// A pattern in the syntax of tokenizer.json: the hand-written splitter when it is known, PCRE2 otherwise.
 /// Throws Error(Part::text) when PCRE2 refuses the pattern.

@@ -64,6 +64,23 @@ void index_spellings(TokenizerParts& parts) {
   }
 }
 
+void add_word_splitter(TokenizerParts& parts, const PieceMap& pieces) {
+  if (pieces.find(kMetaspace) == pieces.end()) return;
+  std::unordered_set<char32_t> joined;
+  for (const auto& [text, id] : pieces) {
+    char32_t previous = 0;
+    bool first = true;
+    for (size_t at = 0; at < text.size();) {
+      const CodePoint point = read_code_point(text, at);
+      if (!first && text.compare(at, point.num_bytes, kMetaspace) == 0) joined.insert(previous);
+      previous = point.value;
+      first = false;
+      at += point.num_bytes;
+    }
+  }
+  parts.splitters.push_back(make_word_splitter(std::move(joined)));
+}
+
 std::vector<TokenId> collect_end_of_generation(const TokenizerParts& parts, std::vector<TokenId> ids) {
   for (const std::string_view spelling : kEndOfTurnSpellings) {
     const auto id = parts.id_of(spelling);

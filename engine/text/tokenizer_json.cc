@@ -135,6 +135,8 @@ void make_model(TokenizerParts& parts, const object& model, const JsonSteps& ste
     const auto bytes = steps.byte_level ? bytes_of_spelling(spelling) : std::optional(spelling);
     if (bytes) setup.pieces.emplace(*bytes, id);
   }
+  // ignore_merges makes a whole piece one token, so that more cuts would change it.
+  if (!steps.byte_level && !setup.whole_piece_first) add_word_splitter(parts, setup.pieces);
   parts.merger = make_rank_merger(std::move(setup), read_merges(parts, model));
 }
 

@@ -199,6 +199,7 @@ void set_up_sentencepiece(TokenizerParts& parts, Vocabulary& vocabulary) {
     parts.strip_leading_space = true;
   }
   parts.normalizer.replacements.emplace_back(" ", kMetaspace);
+  add_word_splitter(parts, setup.pieces);
   parts.merger = make_score_merger(std::move(setup));
 }
 
