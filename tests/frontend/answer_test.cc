@@ -1,5 +1,7 @@
 // From the engine's events to chunks and bodies: order, roles, stop strings, held-back text, log-probabilities, echo,
 // usage. Pure functions, no server.
+#include "frontend/openai/answer.h"
+
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
@@ -7,7 +9,6 @@
 
 #include "frontend/metrics/exposition.h"
 #include "frontend/metrics/prometheus.h"
-#include "frontend/openai/answer.h"
 #include "frontend/openai/prepare.h"
 #include "tests/frontend/http_client.h"
 #include "tests/frontend/small_model.h"
@@ -27,8 +28,8 @@ AnswerSetup setup_of(RequestResult<AnswerSetup> prepared) {
 }
 AnswerSetup completion_setup(std::string_view body) { return setup_of(prepare_completion(body, small_model())); }
 AnswerSetup chat_setup(std::string_view members) {
-  return setup_of(prepare_chat(
-      fmt::format(R"({{"messages":[{{"role":"user","content":"q"}}],"seed":7{}}})", members), small_model()));
+  return setup_of(prepare_chat(fmt::format(R"({{"messages":[{{"role":"user","content":"q"}}],"seed":7{}}})", members),
+                               small_model()));
 }
 
 OutputEvent tokens_event(std::vector<TokenId> tokens, std::optional<FinishReason> finish = {}, int choice = 0) {
@@ -67,8 +68,8 @@ std::string content_of(const json::object& chunk) {
 
 TEST(Answer, AChatStreamHasOneChunkPerTokenTheRoleFirstAndTheReasonLast) {
   Answer answer(chat_setup(R"(,"stream":true,"stream_options":{"include_usage":true})"));
-  const auto chunks = chunks_of(
-      answer, {tokens_event(letters("a")), tokens_event(letters("bc")), tokens_event({'d', testing::kEndToken}, FinishReason::stop)});
+  const auto chunks = chunks_of(answer, {tokens_event(letters("a")), tokens_event(letters("bc")),
+                                         tokens_event({'d', testing::kEndToken}, FinishReason::stop)});
   ASSERT_EQ(chunks.size(), 5u);
   EXPECT_EQ(choice_of(chunks[0]).at("delta").at("role"), "assistant");
   std::string text;
@@ -208,13 +209,14 @@ TEST(Answer, TextOffsetsAreInCharacters) {
   Answer answer(completion_setup(R"({"prompt":"x","logprobs":0,"seed":1})"));
   answer.add(0, tokens_event({0xc3, 0xa9, 'a', 'b'}, FinishReason::length));
   const auto body = answer.body();
-  EXPECT_EQ(choice_of(body).at("text"), "\xc3\xa9" "ab");
+  EXPECT_EQ(choice_of(body).at("text"),
+            "\xc3\xa9"
+            "ab");
   EXPECT_EQ(json::serialize(choice_of(body).at("logprobs").at("text_offset")), "[0,0,1,2]");
 }
 
 TEST(Answer, ContinuousUsageIsInEveryChunk) {
-  Answer answer(chat_setup(
-      R"(,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true})"));
+  Answer answer(chat_setup(R"(,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true})"));
   const auto chunks = chunks_of(answer, {tokens_event(letters("a")), tokens_event(letters("b"), FinishReason::length)});
   ASSERT_EQ(chunks.size(), 3u);
   EXPECT_EQ(chunks[0].at("usage").at("completion_tokens"), 1);
@@ -248,7 +250,8 @@ TEST(Metrics, TheTextHasFamiliesLabelsAndCumulativeBuckets) {
         "vllm:request_queue_time_seconds_bucket{model_name=\"m\",le=\"+Inf\"} 3\n",
         "vllm:request_queue_time_seconds_sum{model_name=\"m\"} 5.55\n",
         "vllm:request_queue_time_seconds_count{model_name=\"m\"} 3\n",
-        "echelon_stage_busy_seconds_total{model_name=\"m\",rank=\"1\",dp=\"0\",pp=\"1\",tp=\"0\",host=\"a\\\"b\"} 1.5\n",
+        "echelon_stage_busy_seconds_total{model_name=\"m\",rank=\"1\",dp=\"0\",pp=\"1\",tp=\"0\",host=\"a\\\"b\"} "
+        "1.5\n",
         "echelon_http_responses_total{model_name=\"m\",status=\"4xx\"} 1\n"}) {
     EXPECT_NE(text.find(expected), std::string::npos) << expected;
   }

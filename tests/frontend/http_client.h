@@ -2,6 +2,7 @@
 #pragma once
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -17,8 +18,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <fmt/format.h>
 
 namespace echelon::testing {
 
@@ -140,8 +139,9 @@ inline std::string get_text(std::string_view path, std::string_view fields = "")
   return fmt::format("GET {} HTTP/1.1\r\nHost: test\r\n{}\r\n", path, fields);
 }
 inline std::string post_text(std::string_view path, std::string_view body, std::string_view fields = "") {
-  return fmt::format("POST {} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}\r\n{}",
-                     path, body.size(), fields, body);
+  return fmt::format(
+      "POST {} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}\r\n{}", path,
+      body.size(), fields, body);
 }
 
 /// One exchange on a connection of its own.

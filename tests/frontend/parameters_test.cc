@@ -177,12 +177,39 @@ TEST(Parameters, WrongTypesAndRangesAreRefusedByName) {
 }
 
 TEST(Parameters, NullEqualsAbsent) {
-  constexpr std::string_view kNames[] = {
-      "model", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "n", "stop",
-      "stop_token_ids", "seed", "presence_penalty", "frequency_penalty", "repetition_penalty", "stream",
-      "stream_options", "ignore_eos", "min_tokens", "priority", "skip_special_tokens", "include_stop_str_in_output",
-      "return_token_ids", "tools", "tool_choice", "functions", "response_format", "logit_bias", "best_of", "suffix",
-      "logprobs", "echo", "user", "anything_at_all"};
+  constexpr std::string_view kNames[] = {"model",
+                                         "max_tokens",
+                                         "max_completion_tokens",
+                                         "temperature",
+                                         "top_p",
+                                         "top_k",
+                                         "min_p",
+                                         "n",
+                                         "stop",
+                                         "stop_token_ids",
+                                         "seed",
+                                         "presence_penalty",
+                                         "frequency_penalty",
+                                         "repetition_penalty",
+                                         "stream",
+                                         "stream_options",
+                                         "ignore_eos",
+                                         "min_tokens",
+                                         "priority",
+                                         "skip_special_tokens",
+                                         "include_stop_str_in_output",
+                                         "return_token_ids",
+                                         "tools",
+                                         "tool_choice",
+                                         "functions",
+                                         "response_format",
+                                         "logit_bias",
+                                         "best_of",
+                                         "suffix",
+                                         "logprobs",
+                                         "echo",
+                                         "user",
+                                         "anything_at_all"};
   for (const auto name : kNames) {
     const std::string member = fmt::format(R"("{}":null)", name);
     for (const auto& result : {chat(member), completion(member)}) {

@@ -24,7 +24,8 @@ inline TokenId scripted_token(const std::vector<TokenId>& prompt, int choice, in
   if (i % 6 == 5) return ' ';
   uint64_t hash = 1469598103934665603u;
   for (const TokenId token : prompt) hash = (hash ^ static_cast<uint64_t>(token)) * 1099511628211u;
-  return static_cast<TokenId>('a' + (hash / 7 + static_cast<uint64_t>(choice) * 5 + static_cast<uint64_t>(i) * 11) % 26);
+  return static_cast<TokenId>('a' +
+                              (hash / 7 + static_cast<uint64_t>(choice) * 5 + static_cast<uint64_t>(i) * 11) % 26);
 }
 
 inline std::string scripted_text(const std::vector<TokenId>& prompt, int choice, int num_tokens) {
@@ -54,11 +55,11 @@ class ScriptEngine final : public Engine {
   // --- what a test sets; any thread ---
   std::atomic<EngineState> engine_state{EngineState::ready};
   std::atomic<bool> alive{true}, metadata_read{true};
-  std::atomic<int> token_delay_us{0};       ///< between two steps
+  std::atomic<int> token_delay_us{0};  ///< between two steps
   std::atomic<int> tokens_per_event{1};
-  std::atomic<int> end_after{-1};           ///< >= 0: an end token comes at this position
-  std::atomic<int> fail_after{-1};          ///< >= 0: FinishReason::error at this position
-  std::atomic<int> max_requests{1 << 20};   ///< beyond: 429
+  std::atomic<int> end_after{-1};          ///< >= 0: an end token comes at this position
+  std::atomic<int> fail_after{-1};         ///< >= 0: FinishReason::error at this position
+  std::atomic<int> max_requests{1 << 20};  ///< beyond: 429
   std::atomic<bool> paused{false};
   /// Instead of scripted_token, when set before the first request.
   std::vector<TokenId> fixed_tokens;
@@ -160,7 +161,8 @@ class ScriptEngine final : public Engine {
       event.num_cached_tokens = 1;
       if (choice == 0 && job.request.sampling.num_prompt_logprobs >= 0) {
         for (size_t i = 1; i < prompt.size(); ++i)
-          event.prompt_logprobs.push_back({.token = prompt[i], .logprob = -static_cast<float>(i), .rank = 2, .top = {}});
+          event.prompt_logprobs.push_back(
+              {.token = prompt[i], .logprob = -static_cast<float>(i), .rank = 2, .top = {}});
       }
     }
     for (int k = 0; k < tokens_per_event.load() && !event.finish; ++k) {

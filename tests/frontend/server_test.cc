@@ -1,11 +1,10 @@
 // The real server on loopback with a scripted engine: endpoints, keys, framing, keep-alive, pipelining, loading and
 // draining.
-#include "frontend/front_end.h"
-
 #include <gtest/gtest.h>
 
 #include <thread>
 
+#include "frontend/front_end.h"
 #include "frontend/http/framing.h"
 #include "kernels/base/error.h"
 #include "tests/frontend/http_client.h"

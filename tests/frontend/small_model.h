@@ -16,7 +16,9 @@ namespace echelon::testing {
 
 /// GPT-2's alphabet: every byte as one printable character.
 inline std::string byte_spelling(int byte) {
-  const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255); };
+  const auto printable = [](int b) {
+    return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);
+  };
   int code = byte;
   if (!printable(byte)) {
     code = 256;
@@ -51,7 +53,8 @@ inline Vocabulary small_vocabulary(bool add_bos = false) {
 }
 
 inline constexpr std::string_view kSmallTemplate =
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' "
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+    "'\\n' "
     "}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 inline std::shared_ptr<const ModelInfo> small_model(bool add_bos = false) {

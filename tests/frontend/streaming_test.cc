@@ -46,7 +46,8 @@ std::string text_of(const std::vector<std::string>& data) {
   std::string text;
   for (const auto& one : data) {
     if (one == "[DONE]") continue;
-    for (const auto& choice : json::parse(one).at("choices").as_array()) text += choice.at("text").as_string();
+    const json::value chunk = json::parse(one);
+    for (const auto& choice : chunk.at("choices").as_array()) text += choice.at("text").as_string();
   }
   return text;
 }
@@ -147,8 +148,8 @@ TEST_F(Streaming, TwentyFourStreamsWithSomeThatLeave) {
   for (int i = 0; i < kNumStreams; ++i) {
     threads.emplace_back([&, i] {
       HttpClient client(port_);
-      client.send(post_text("/v1/completions", fmt::format(R"({{"prompt":[{}],"n":2,"max_tokens":{},"stream":true}})",
-                                                           i, kNumTokens)));
+      client.send(post_text("/v1/completions",
+                            fmt::format(R"({{"prompt":[{}],"n":2,"max_tokens":{},"stream":true}})", i, kNumTokens)));
       if (i % 4 == 3) {
         client.wait_for("data: ");
         return;
