@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
@@ -97,6 +98,7 @@ class Patience {
   using Clock = std::chrono::steady_clock;
   static constexpr int kSliceMs = 100;  ///< a sleep is never longer, whatever was missed
   static constexpr int kTriesBetweenClocks = 16;
+  static constexpr std::chrono::microseconds kPureSpin{5};
 
   static int64_t ms_since(Clock::time_point then) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - then).count();
@@ -113,6 +115,9 @@ class Patience {
         if (step != Step::nothing) return step;
         __builtin_ia32_pause();
       }
+      // The peer may be waiting for this very core: the scheduler likes to put one who was woken beside the one who
+      // woke it.
+      if (Clock::now() - since > kPureSpin) sched_yield();
     } while (Clock::now() < until && !abandoned_.load(std::memory_order_acquire));
     return Step::nothing;
   }
