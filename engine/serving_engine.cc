@@ -29,9 +29,8 @@ double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::
 
 }  // namespace
 
-ServingEngine::ServingEngine(EngineOptions options, const Layout& layout, ControlChannel& control,
-                             std::function<void(const std::string&)> on_failure)
-    : options_(std::move(options)), layout_(layout), control_(control), on_failure_(std::move(on_failure)) {
+ServingEngine::ServingEngine(EngineOptions options, const Layout& layout, ControlChannel& control, Callbacks callbacks)
+    : options_(std::move(options)), layout_(layout), control_(control), callbacks_(std::move(callbacks)) {
   for (int replica = 0; replica < layout.sizes().dp; ++replica) replica_ranks_.push_back(layout.replica(replica));
   statuses_.resize(layout.num_ranks());
   heard_.resize(layout.num_ranks());
@@ -310,7 +309,10 @@ void ServingEngine::handle_status(int rank, const RankStatus& status) {
   } else if (all_in(RankPhase::ready)) {
     serving_ = true;
     last_progress_ms_ = milliseconds_now();
-    if (!draining_) set_state(EngineState::ready, "ready");
+    publish_metrics();
+    if (draining_) return;
+    set_state(EngineState::ready, "ready");
+    if (callbacks_.on_ready) callbacks_.on_ready();
   }
 }
 
@@ -442,7 +444,7 @@ void ServingEngine::fail(const std::string& reason) {
   stopped_ = true;
   abort_all(FinishReason::error, "the server failed: " + reason);
   set_state(EngineState::failed, reason);
-  on_failure_(reason);
+  if (callbacks_.on_failure) callbacks_.on_failure(reason);
 }
 
 void ServingEngine::publish_metrics() {

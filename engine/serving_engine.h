@@ -34,9 +34,13 @@ inline constexpr int kStallTimeoutMs = 30'000;
 
 class ServingEngine final : public Engine {
  public:
-  /// on_failure: called once, from the engine's thread, when the job cannot go on. control and layout are borrowed.
-  ServingEngine(EngineOptions options, const Layout& layout, ControlChannel& control,
-                std::function<void(const std::string& reason)> on_failure);
+  /// Called from the engine's thread, each at most once: when requests are taken, and when the job cannot go on.
+  struct Callbacks {
+    std::function<void()> on_ready;
+    std::function<void(const std::string& reason)> on_failure;
+  };
+  /// control and layout are borrowed.
+  ServingEngine(EngineOptions options, const Layout& layout, ControlChannel& control, Callbacks callbacks);
   ~ServingEngine() override;
 
   void start();
@@ -108,7 +112,7 @@ class ServingEngine final : public Engine {
   const EngineOptions options_;
   const Layout& layout_;
   ControlChannel& control_;
-  std::function<void(const std::string&)> on_failure_;
+  Callbacks callbacks_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -7,10 +7,12 @@
 #include <boost/json/memory_resource.hpp>
 #include <boost/json/parser.hpp>
 #include <cmath>
+#include <cstddef>
 #include <limits>
 #include <new>
 
 #include "frontend/refusals.h"
+#include "kernels/base/check.h"
 
 namespace echelon {
 namespace {
@@ -26,11 +28,12 @@ class BoundedMemory final : public json::memory_resource {
   void* do_allocate(size_t bytes, size_t alignment) override {
     if (bytes > left_bytes_) throw std::bad_alloc();
     left_bytes_ -= bytes;
-    return ::operator new(bytes, std::align_val_t(alignment));
+    ECHELON_CHECK(alignment <= alignof(std::max_align_t));  // so that plain new and delete do
+    return ::operator new(bytes);
   }
-  void do_deallocate(void* memory, size_t bytes, size_t alignment) override {
+  void do_deallocate(void* memory, size_t bytes, size_t /*alignment*/) override {  // Boost 1.81 gives keys another one
     left_bytes_ += bytes;
-    ::operator delete(memory, std::align_val_t(alignment));
+    ::operator delete(memory);
   }
   bool do_is_equal(const json::memory_resource& other) const noexcept override { return this == &other; }
 
@@ -48,7 +51,7 @@ std::string shortened(std::string_view name) {
 
 RequestResult<json::object> parse_json_object(std::string_view body) {
   json::parse_options options;
-  options.max_depth = kMaxJsonDepth;
+  options.max_depth = kMaxBodyDepth;
   json::error_code error;
   try {
     json::parser parser({}, options);

@@ -17,7 +17,7 @@
 
 namespace echelon {
 
-inline constexpr size_t kMaxJsonDepth = 64;
+inline constexpr size_t kMaxBodyDepth = 64;
 inline constexpr size_t kMaxJsonMemoryBytes = size_t{256} << 20;  ///< of one parsed body: "[[],[],..." grows tenfold
 
 /// The body of a request as a JSON object. 400 for anything else, with the place where it went wrong.

@@ -1,0 +1,271 @@
+#include "launch/commands/serve.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <thread>
+
+#include "engine/rank_runner.h"
+#include "engine/serving_engine.h"
+#include "frontend/front_end.h"
+#include "kernels/base/log.h"
+#include "launch/options.h"
+#include "parallel/end_job.h"
+#include "parallel/job.h"
+
+namespace echelon {
+namespace {
+
+constexpr int kUsageExitCode = 2;
+constexpr std::chrono::milliseconds kLastAnswersTimeout{10'000};
+
+/// Before MPI runs, the launcher's variables tell which rank this is, so that one rank speaks for all.
+bool speaks_for_all() {
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
+    if (const char* rank = std::getenv(variable)) return std::string_view(rank) == "0";
+  }
+  return true;
+}
+
+CpuIsa isa_of(const std::string& name) {
+  if (name == "auto") return best_cpu_isa();
+  ::setenv("ECHELON_CPU_ISA", name == "vnni" ? "avx512-vnni" : name.c_str(), 1);
+  return best_cpu_isa();
+}
+
+EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
+  EngineOptions engine;
+  engine.model = options.model;
+  engine.served_model_name = options.served_model_name;
+  engine.layers_per_stage = options.pipeline_layer_partition;
+  engine.max_model_len = options.max_model_len;
+  engine.max_num_seqs = options.max_num_seqs;
+  engine.max_batch_tokens = options.max_num_batched_tokens;
+  engine.num_kv_blocks = options.num_kv_blocks;
+  engine.kv_memory_bytes = options.kv_cache_memory_bytes;
+  engine.max_in_flight = options.max_in_flight;
+  engine.max_queue = options.max_queue;
+  engine.prefix_cache = options.enable_prefix_caching;
+  switch (options.compute) {
+    case ComputeChoice::automatic:
+    case ComputeChoice::int8: engine.compute = Compute::int8; break;
+    case ComputeChoice::bf16: engine.compute = Compute::bf16; break;
+    case ComputeChoice::f32: engine.compute = Compute::f32; break;
+  }
+  engine.isa = isa_of(options.cpu_isa);
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  engine.num_threads = options.threads > 0 ? options.threads : std::max(1, cores / ranks_on_host);
+  engine.chat_template_file = options.chat_template;
+  engine.startup_timeout_s = options.startup_timeout_s;
+  return engine;
+}
+
+ServerOptions server_options(const ServeOptions& options) {
+  ServerOptions server;
+  server.host = options.host;
+  server.port = static_cast<uint16_t>(options.port);
+  server.api_keys = options.api_keys;
+  return server;
+}
+
+std::string mebibytes(uint64_t bytes) { return fmt::format("{:.0f} MiB", static_cast<double>(bytes) / (1 << 20)); }
+
+/// What a user wants to know when the server is ready.
+void print_banner(const ServeOptions& options, const ServingEngine& engine, const Layout& layout, uint16_t port, const std::string& host) {
+  const auto model = engine.model();
+  const EngineMetrics metrics = engine.metrics();
+  const std::string address = options.host == "0.0.0.0" || options.host == "::" ? host : options.host;
+  std::string text = fmt::format("echelon serves {} ({}), {}\n", model->name, model->family, layout.describe());
+  for (const RankMetrics& rank : metrics.ranks) {
+    text += fmt::format("  rank {:<3} {}  stage {} part {} replica {}: weights {}, KV cache {}, activations {}, loaded in {:.2f} s\n", rank.rank,
+                        rank.host, rank.pp, rank.tp, rank.dp, mebibytes(rank.weight_bytes), mebibytes(rank.kv_bytes),
+                        mebibytes(rank.activation_bytes), rank.load_seconds);
+  }
+  text += fmt::format("  KV cache: {} tokens, {} per sequence at most\n", metrics.kv_blocks_total * kBlockTokens, model->max_model_len);
+  text += fmt::format("  http://{}:{}/v1\n", address, port);
+  text += fmt::format("  from elsewhere: ssh -L {0}:{1}:{0} {2}\n", port, address, host);
+  text += fmt::format("  curl http://{}:{}/v1/chat/completions -H 'Content-Type: application/json'{} -d '{{\"model\": \"{}\", \"messages\": "
+                      "[{{\"role\": \"user\", \"content\": \"Hello\"}}], \"stream\": true}}'\n",
+                      address, port, options.api_keys.empty() ? "" : " -H \"Authorization: Bearer $KEY\"", model->name);
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
+
+/// Everything of rank 0 that the other ranks do not have.
+struct Front {
+  std::unique_ptr<ServingEngine> engine;
+  std::unique_ptr<FrontEnd> front_end;
+};
+
+/// SIGTERM, SIGINT and SIGUSR1 drain; a second one of the first two ends the job at once. Only rank 0 acts on signals.
+class DrainOnSignal {
+ public:
+  /// Blocks the signals for this thread and those it starts from now on.
+  static void block() {
+    sigset_t set = signals();
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  }
+
+  explicit DrainOnSignal(Front& front) : thread_([this, &front] { wait(front); }) {}
+  ~DrainOnSignal() {
+    ended_ = true;
+    pthread_kill(thread_.native_handle(), SIGUSR1);
+    thread_.join();
+  }
+
+ private:
+  static sigset_t signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&set, signal);
+    return set;
+  }
+
+  void wait(Front& front) {
+    const sigset_t set = signals();
+    for (bool draining = false;;) {
+      int signal = 0;
+      sigwait(&set, &signal);
+      if (ended_) return;
+      if (draining && signal != SIGUSR1) end_job("a second signal came while draining");
+      if (draining) continue;
+      draining = true;
+      log::info("signal {}: draining, new requests are refused", signal);
+      front.front_end->drain();
+      front.engine->drain();
+    }
+  }
+
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
+};
+
+/// Hands messages to the parts of this rank they are for.
+ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, ControlChannel& control, int num_ranks) {
+  ControlChannel::Handlers handlers;
+  handlers.on_message = [&runner, engine, &control, num_ranks](int rank, ControlMessage message) {
+    switch (message.kind) {
+      case MessageKind::plan:
+      case MessageKind::stop: runner.push(std::move(message)); break;
+      case MessageKind::status:
+        if (engine && (rank != 0 || !is_start_order(message.payload))) {
+          engine->on_message(rank, std::move(message));
+        } else {
+          runner.push(std::move(message));
+        }
+        break;
+      case MessageKind::result:
+        if (engine) engine->on_message(rank, std::move(message));
+        break;
+      case MessageKind::failure: {
+        const auto* text = reinterpret_cast<const char*>(message.payload.data());
+        leave_ended_job(control, num_ranks, std::string(text, message.payload.size()));
+        break;
+      }
+      default: break;
+    }
+  };
+  handlers.on_lost = [&runner, engine, &control, num_ranks](int rank, const std::string& reason) {
+    if (engine) {
+      runner.abandon(fmt::format("rank {} is lost: {}", rank, reason));
+      engine->on_lost(rank, reason);
+    } else {
+      end_job_after_rank_0(fmt::format("rank {} is lost: {}", rank, reason));
+    }
+    (void)control;
+    (void)num_ranks;
+  };
+  return handlers;
+}
+
+int ranks_on_host_of(const Job& job, int rank) {
+  const std::vector<int>& hosts = job.host_of_rank();
+  return static_cast<int>(std::count(hosts.begin(), hosts.end(), hosts[rank]));
+}
+
+int serve_rank(Job& job, const ServeOptions& options) {
+  const int rank = job.rank();
+  const LayoutSizes sizes = choose_layout(
+      {.dp = options.data_parallel_size, .tp = options.tensor_parallel_size, .pp = options.pipeline_parallel_size}, job.host_of_rank());
+  const Layout layout(sizes, job.host_of_rank());
+  const Place place = layout.place(rank);
+  const int ranks_on_host = ranks_on_host_of(job, rank);
+  const EngineOptions engine_settings = engine_options(options, ranks_on_host);
+
+  Front front;
+  const auto control = job.make_control();
+  const auto end_all = [&](const std::string& cause) { end_job_everywhere(*control, layout.num_ranks(), cause); };
+  if (rank == 0) {
+    front.engine = std::make_unique<ServingEngine>(
+        engine_settings, layout, *control,
+        ServingEngine::Callbacks{
+            .on_ready = [&] { print_banner(options, *front.engine, layout, front.front_end->port(), job.host_name(0)); },
+            .on_failure = end_all});
+    front.front_end = std::make_unique<FrontEnd>(server_options(options), *front.engine);
+    front.front_end->start();  // bound before the weights are read: health says why it is not ready yet
+  }
+  const WaitTimes times{.spin_us = layout.num_ranks() * engine_settings.num_threads > static_cast<int>(std::thread::hardware_concurrency()) ? 0 : -1};
+  const auto tensor_group = job.make_communicator(layout.tensor_group(place.dp, place.pp), times);
+  const auto replica_group = job.make_communicator(layout.replica(place.dp), times);
+  RankRunner runner(engine_settings, layout, {.rank = rank, .host = job.host_name(rank), .ranks_on_host = ranks_on_host}, *tensor_group,
+                    *replica_group, *control);
+  control->start(handlers(runner, front.engine.get(), *control, layout.num_ranks()));
+  std::unique_ptr<DrainOnSignal> signals;
+  if (rank == 0) {
+    front.engine->start();
+    signals = std::make_unique<DrainOnSignal>(front);
+  }
+  try {
+    runner.run();
+  } catch (const std::exception& error) {
+    end_all(error.what());
+    for (;;) ::pause();  // the job is being ended
+  }
+  if (rank == 0) {
+    front.engine->wait_until_stopped();
+    front.front_end->wait_idle(kLastAnswersTimeout);
+    front.front_end->stop();
+    signals.reset();
+  }
+  control->close();
+  job.finish();
+  if (rank == 0) log::info("drained, all ranks have ended");
+  return 0;
+}
+
+}  // namespace
+
+int serve(const std::vector<std::string>& arguments) {
+  ServeInvocation invocation;
+  try {
+    invocation = parse_serve(arguments, process_environment());
+    if (!invocation.help && !invocation.print_config) log::set_up(0, invocation.options.log_level);
+  } catch (const Error& error) {
+    if (speaks_for_all()) fmt::print(stderr, "echelon: {}\n", error.what());
+    return kUsageExitCode;
+  }
+  if (invocation.help || invocation.print_config) {
+    if (speaks_for_all()) fmt::print("{}", invocation.help ? serve_help() : print_config(invocation));
+    return 0;
+  }
+  if (speaks_for_all()) {
+    for (const std::string& warning : invocation.warnings) log::warn("{}", warning);
+  }
+  const ServeOptions& options = invocation.options;
+  DrainOnSignal::block();
+  try {
+    const auto job = start_job({.start_timeout_ms = options.startup_timeout_s * 1000, .interface = options.control_interface});
+    log::set_up(job->rank(), options.log_level);
+    return serve_rank(*job, options);
+  } catch (const std::exception& error) {
+    end_job(error.what());
+  }
+}
+
+}  // namespace echelon
