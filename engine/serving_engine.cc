@@ -442,7 +442,7 @@ void ServingEngine::abort_all(FinishReason reason, const std::string& message) {
 void ServingEngine::fail(const std::string& reason) {
   if (stopped_) return;
   stopped_ = true;
-  abort_all(FinishReason::error, "the server failed: " + reason);
+  abort_all(FinishReason::error, "the job is ending");  // its cause is printed once, by whoever ends it
   set_state(EngineState::failed, reason);
   if (callbacks_.on_failure) callbacks_.on_failure(reason);
 }

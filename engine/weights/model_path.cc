@@ -161,7 +161,7 @@ ModelPath resolve_model_path(const std::string& model) {
       }
     }
   }
-  throw Error(Part::weights, fmt::format("no model \"{}\". Tried:\n  {}", printable(model), fmt::join(tried, "\n  ")));
+  throw Error(Part::weights, fmt::format("no model \"{}\": {}", printable(model), fmt::join(tried, "; ")));
 }
 
 }  // namespace echelon

@@ -9,12 +9,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <span>
 #include <thread>
 
 #include "engine/rank_runner.h"
 #include "engine/serving_engine.h"
 #include "frontend/front_end.h"
 #include "kernels/base/log.h"
+#include "kernels/base/check.h"
 #include "launch/options.h"
 #include "parallel/end_job.h"
 #include "parallel/job.h"
@@ -24,6 +26,8 @@ namespace {
 
 constexpr int kUsageExitCode = 2;
 constexpr std::chrono::milliseconds kLastAnswersTimeout{10'000};
+/// So long rank 0 may take to end the job after another rank has told it of a fault.
+constexpr std::chrono::milliseconds kFaultTimeout{3'000};
 
 /// Before MPI runs, the launcher's variables tell which rank this is, so that one rank speaks for all.
 bool speaks_for_all() {
@@ -164,24 +168,35 @@ ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, Con
         if (engine) engine->on_message(rank, std::move(message));
         break;
       case MessageKind::failure: {
-        const auto* text = reinterpret_cast<const char*>(message.payload.data());
-        leave_ended_job(control, num_ranks, std::string(text, message.payload.size()));
+        const std::string cause(reinterpret_cast<const char*>(message.payload.data()), message.payload.size());
+        if (engine) {  // rank 0 speaks for all: the first cause that reaches it is the one that is printed
+          end_job_everywhere(control, num_ranks, cause);
+        } else {
+          leave_ended_job(control, num_ranks, cause);
+        }
         break;
       }
       default: break;
     }
   };
-  handlers.on_lost = [&runner, engine, &control, num_ranks](int rank, const std::string& reason) {
+  handlers.on_lost = [&runner, engine](int rank, const std::string& reason) {
     if (engine) {
       runner.abandon(fmt::format("rank {} is lost: {}", rank, reason));
       engine->on_lost(rank, reason);
     } else {
       end_job_after_rank_0(fmt::format("rank {} is lost: {}", rank, reason));
     }
-    (void)control;
-    (void)num_ranks;
   };
   return handlers;
+}
+
+/// Rank 0 ends the job with the message of the first rank that has one; when it does not, this rank does.
+void report_fault(ControlChannel& control, int rank, const std::string& host, const std::string& cause) {
+  const std::string text = fmt::format("rank {} on {}: {}", rank, host, cause);
+  const auto bytes = std::as_bytes(std::span(text));
+  control.send(0, {.kind = MessageKind::failure, .payload = {bytes.begin(), bytes.end()}});
+  std::this_thread::sleep_for(kFaultTimeout);
+  end_job(cause);
 }
 
 int ranks_on_host_of(const Job& job, int rank) {
@@ -224,7 +239,11 @@ int serve_rank(Job& job, const ServeOptions& options) {
   try {
     runner.run();
   } catch (const std::exception& error) {
-    end_all(error.what());
+    if (rank == 0) {
+      end_all(error.what());
+    } else {
+      report_fault(*control, rank, job.host_name(rank), error.what());
+    }
     for (;;) ::pause();  // the job is being ended
   }
   if (rank == 0) {
@@ -264,6 +283,8 @@ int serve(const std::vector<std::string>& arguments) {
     log::set_up(job->rank(), options.log_level);
     return serve_rank(*job, options);
   } catch (const std::exception& error) {
+    // Before the control channel stands, a fault is usually the same on every rank: rank 0 speaks.
+    if (process_rank() > 0) std::this_thread::sleep_for(kFaultTimeout);
     end_job(error.what());
   }
 }

@@ -24,7 +24,7 @@ NUM_CONCURRENT = 24
 SHORT = [
     (1, [], {}),
     (2, ["-tp", 2, "--max-num-batched-tokens", 16], {}),
-    (3, ["-pp", 3, "--num-kv-blocks", 24, "--max-model-len", 640], {}),
+    (3, ["-pp", 3, "--num-kv-blocks", 14, "--max-model-len", 448], {}),
     (2, ["-dp", 2, "--threads", 2], {}),
     (1, ["--cpu-isa", "avx2"], {}),
 ]
@@ -40,7 +40,7 @@ def all_cells():
     for chunk in (16, 512):
         cells.append((2, ["-pp", 2, "--max-num-batched-tokens", chunk], {}))
         cells.append((3, ["-tp", 3, "--max-num-batched-tokens", chunk], {}))
-    few_blocks = ["--num-kv-blocks", 24, "--max-model-len", 640]
+    few_blocks = ["--num-kv-blocks", 14, "--max-model-len", 448]
     cells += [(1, few_blocks, {}), (2, ["-pp", 2, *few_blocks], {}), (2, ["-tp", 2, *few_blocks], {})]
     cells += [(1, ["--threads", threads], {}) for threads in (1, 2, 3)]
     cells += [(1, ["--no-enable-prefix-caching"], {})]
@@ -92,7 +92,7 @@ def run_cell(model, cell, requests):
         again = [answer(under_test, request) for request in requests[:6]]
         with concurrent.futures.ThreadPoolExecutor(NUM_CONCURRENT) as pool:
             together = list(pool.map(lambda request: answer(under_test, request), requests))
-        preemptions = under_test.metric("vllm:num_preemptions")
+        preemptions = under_test.metric("vllm:num_preemptions_total")
         if under_test.drain() != 0:
             raise AssertionError("the server did not drain in order")
     for what, answers in (("a second time", again), ("24 at a time", together)):
@@ -108,7 +108,7 @@ def main():
     digests = json.loads(DIGESTS.read_text()) if DIGESTS.exists() else {}
     failed = 0
     for model in ("smollm2", "gemma3"):
-        requests = requests_of(model, 24 if long_run or model == "smollm2" else 12)
+        requests = requests_of(model, 24 if long_run or model == "smollm2" else 16)
         kind = f"{model}-{'all' if long_run else 'short'}"
         saw_preemption = False
         for cell in cells:
