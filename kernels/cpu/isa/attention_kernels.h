@@ -1,13 +1,24 @@
 // Attention of a few queries over one span of 256 keys of one KV head, the merge of spans and the final division;
-// compiled once per instruction set with the same bits.
+// compiled once per instruction set with the same bits. The definition, frozen:
+// clang-format off
 //
-// Tiles of 32 keys at absolute positions, ascending; tiles without a visible key are skipped. For every query:
+// Tiles of 32 keys at absolute positions, ascending; tiles without a visible key are skipped.
+// For every query, from m = -infinity, l = 0, acc = 0 in every span:
 //   score_j = (chain over dims d ascending: fma(q_d, k_dj, score), from 0) * scale; then softcap
-//   m' = max(m, largest visible score_j);  c = exp(m - m');  p_j = exp(score_j - m'), hidden keys 0
-//   l_lane = fma(l_lane, c, p_lane) + p_(lane + 16);   acc_d = acc_d * c, then fma(p_j, v_jd, acc_d) over visible j
-//   ascending
-// from m = -infinity, l = 0, acc = 0 in every span; at its end l = sum_lanes(l). Spans merge in index order:
-//   M = max(m_a, m_b), l = fma(l_a, exp(m_a - M), l_b * exp(m_b - M)), acc likewise.
+//   m'      = max(m, largest visible score_j)
+//   c       = exp(m - m')
+//   p_j     = exp(score_j - m'), hidden keys 0
+//   l_lane  = fma(l_lane, c, p_lane) + p_(lane + 16)
+//   acc_d   = acc_d * c, then fma(p_j, v_jd, acc_d) over visible j ascending
+// at the span's end:
+//   l = sum_lanes(l)
+// Spans merge in index order:
+//   M   = max(m_a, m_b)
+//   l   = fma(l_a, exp(m_a - M), l_b * exp(m_b - M))
+//   acc = fma(acc_a, exp(m_a - M), acc_b * exp(m_b - M))
+// and at the end out_d = acc_d / l.
+//
+// clang-format on
 // Keys that a query does not see never enter an operation whose result it keeps. So its bits depend on its position,
 // keys and values alone, not on the queries beside it. With one span there is no merge.
 //

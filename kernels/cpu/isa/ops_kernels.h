@@ -1,13 +1,19 @@
 // Norms, gates, sums, rope and the writes to the KV cache, over sixteen lanes; compiled once per instruction set with
-// the same bits.
+// the same bits. The definitions, frozen:
+// clang-format off
 //
-//   rms_norm   lane l of 16 adds fma(x, x, lane) over columns = l mod 16, ascending; the lanes add as the tree of
-//   sum_lanes;
-//              inv = 1 / sqrt(sum / n + epsilon), each step rounded to float32; out = (x * inv) * weight.
+//   rms_norm   lane l of 16 adds fma(x, x, lane) over columns = l mod 16, ascending;
+//              the lanes add as the tree of sum_lanes (simd.h);
+//              inv = 1 / sqrt(sum / n + epsilon), each step rounded to float32;
+//              out = (x * inv) * weight.
 //   silu       x / (1 + exp(-x)), times up.
-//   gelu_tanh  0.5 x (1 + tanh u) = x / (1 + exp(-2u)), u = x * fma(k * 0.044715, x * x, k), k = sqrt(2 / pi); times
-//   up. softcap    cap * tanh(x / cap). rope       a' = a c - b s, b' = a s + b c: products and sums rounded one by
-//   one. tree_sum   the postfix program of kernels/reduction_tree.h for every column.
+//   gelu_tanh  0.5 x (1 + tanh u) = x / (1 + exp(-2u)), times up;
+//              u = x * fma(k * 0.044715, x * x, k), k = sqrt(2 / pi).
+//   softcap    cap * tanh(x / cap).
+//   rope       a' = a c - b s, b' = a s + b c: products and sums rounded one by one.
+//   tree_sum   the postfix program of kernels/reduction_tree.h for every column.
+//
+// clang-format on
 // Bytes moved: every input once, every output once.
 #pragma once
 

@@ -7,12 +7,17 @@
 
 namespace echelon::cpu {
 
-/// How 16 output features (a block) lie in memory. Quantised: one unit per group of 32 columns, groups ascending:
-///   u4: 256 bytes of codes; byte b of lane c (a feature) of 64-byte line j holds column 4j + b (low nibble) and 16 +
-///   4j + b (high) u8: 512 bytes of codes; byte b of lane c of line j holds column 4j + b then 16 scales for each group
-///   of weights (one, or two for group 16), then as many minimums (affine only), f16 or f32.
-/// symmetric: scale * (code - zero), zero = 8 for u4 and 128 for u8. affine: scale * code + minimum.
+// clang-format off
+/// How 16 output features (a block) lie in memory.
+/// Quantised: one unit per group of 32 columns, groups ascending:
+///   u4       256 bytes of codes; byte b of lane c (a feature) of 64-byte line j holds
+///            column 4j + b (low nibble) and column 16 + 4j + b (high nibble)
+///   u8       512 bytes of codes; byte b of lane c of line j holds column 4j + b
+///   then     16 scales for each group of weights (one, or two for group 16),
+///            then as many minimums (affine only), f16 or f32
+///   symmetric: scale * (code - zero), zero = 8 for u4 and 128 for u8.   affine: scale * code + minimum.
 /// Floats: for every column the 16 values side by side.
+// clang-format on
 enum class WeightLayout : uint8_t {
   u4_affine_f16,
   u4_affine_f32,

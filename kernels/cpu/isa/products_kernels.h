@@ -1,14 +1,27 @@
 // Matrix products with packed weights: y[row, feature] = sum over columns of x[row, column] * w[feature, column].
 // Compiled once per instruction set (products_<isa>.cc); every set gives the same bits. The definition, frozen:
+// clang-format off
 //
-// Integer product of one leaf, for every output element: acc = 0; groups of the weight ascending (32 columns, or 16:
-// two to a group of the activation): i = exact integer dot of (code - zero) with the activation codes; acc =
-// fma(float(i), d_w * d_a, acc), the product of the scales rounded once; with a minimum then acc = fma(m_w, d_a *
-// float(sum of the activation codes of the group), acc). Float product of one leaf: even = fma chain over the leaf's
-// columns 0, 2, 4, ...; odd = over 1, 3, 5, ...; even + odd. Leaves combine by the postfix program of
-// kernels/reduction_tree.h in float32: top = below + top. Bias is added once, last, to slot 0. Subnormal results and
-// inputs are zero (FloatEnvironment).
+// Activation, for every 32 columns of a row (a short last group is filled with zeros):
+//   m     = largest |x|; below 2^-119 all codes and d_a are 0
+//   d_a   = m / 127
+//   codes = x * (127 / m), nearest even, within [-127, 127]
 //
+// Integer product of one leaf, for every output element, from acc = 0; groups of the weight ascending
+// (32 columns, or 16: two to a group of the activation):
+//   i   = exact integer dot of (code - zero) with the activation codes
+//   acc = fma(float(i), d_w * d_a, acc), the product of the scales rounded once
+//   with a minimum then acc = fma(m_w, d_a * float(sum of the activation codes of the group), acc)
+//
+// Float product of one leaf:
+//   even = fma chain over the leaf's columns 0, 2, 4, ...
+//   odd  = fma chain over the leaf's columns 1, 3, 5, ...
+//   even + odd
+//
+// Leaves combine by the postfix program of kernels/reduction_tree.h in float32: top = below + top.
+// Bias is added once, last, to slot 0. Subnormal results and inputs are zero (FloatEnvironment).
+//
+// clang-format on
 // Bytes moved: the block's weights once for all rows of the task (they stay in L1 or L2), the rows' activations once a
 // block.
 #pragma once
