@@ -1,6 +1,6 @@
-// Do the stages of the pipeline overlap? Under mpirun -np P: real ranks, the real scheduler, control channel, communicators and stages;
-// only the layers sleep 10 ms instead of computing. Prints the rate of micro-batches with one and with P in flight; P times one
-// is the ceiling.
+// Do the stages of the pipeline overlap? Under mpirun -np P: real ranks, the real scheduler, control channel,
+// communicators and stages; only the layers sleep 10 ms instead of computing. Prints the rate of micro-batches with one
+// and with P in flight; P times one is the ceiling.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -67,7 +67,11 @@ class Inbox {
 
 /// Decodes kNumSequences sequences with `depth` micro-batches in flight; returns micro-batches a second.
 double run_decodes(ControlChannel& control, Inbox& results, int num_ranks, int depth, uint64_t& next_number) {
-  Scheduler scheduler({.num_blocks = kNumBlocks, .max_num_seqs = kNumSlots, .max_batch_tokens = 256, .depth = depth, .prefix_cache = false});
+  Scheduler scheduler({.num_blocks = kNumBlocks,
+                       .max_num_seqs = kNumSlots,
+                       .max_batch_tokens = 256,
+                       .depth = depth,
+                       .prefix_cache = false});
   for (SequenceId id = 1; id <= kNumSequences; ++id) {
     Sequence sequence{.id = id, .first_choice = id, .order = id};
     sequence.sampling.temperature = 0;
@@ -91,7 +95,8 @@ double run_decodes(ControlChannel& control, Inbox& results, int num_ranks, int d
     result.number -= first_number - 1;  // this scheduler counts from 1
     scheduler.commit(result);
   }
-  return static_cast<double>(next_number - first_number) / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return static_cast<double>(next_number - first_number) /
+         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 int run() {
@@ -102,8 +107,13 @@ int run() {
   for (int r = 0; r < num_ranks; ++r) all.push_back(r);
   const auto replica = job->make_communicator(all);
   Inbox plans, results;
-  control->start({.on_message = [&](int, ControlMessage message) { (message.kind == MessageKind::result ? results : plans).push(std::move(message)); },
-                  .on_lost = [](int lost, const std::string& reason) { end_job(fmt::format("rank {} is lost: {}", lost, reason)); }});
+  control->start(
+      {.on_message =
+           [&](int, ControlMessage message) {
+             (message.kind == MessageKind::result ? results : plans).push(std::move(message));
+           },
+       .on_lost = [](int lost,
+                     const std::string& reason) { end_job(fmt::format("rank {} is lost: {}", lost, reason)); }});
   std::thread planner;
   if (rank == 0) {
     planner = std::thread([&] {
@@ -111,17 +121,22 @@ int run() {
       for (int round = 0; round < 5; ++round) {
         const double one = run_decodes(*control, results, num_ranks, 1, next_number);
         const double full = run_decodes(*control, results, num_ranks, num_ranks, next_number);
-        fmt::print("{} stages of {} ms: {:.1f} micro-batches/s with 1 in flight, {:.1f} with {} (ceiling {:.1f}): {:.1f} % of {} times one\n",
-                   num_ranks, kStageTime.count(), one, full, num_ranks, 1000.0 / kStageTime.count(), 100 * full / (num_ranks * one), num_ranks);
+        fmt::print(
+            "{} stages of {} ms: {:.1f} micro-batches/s with 1 in flight, {:.1f} with {} (ceiling {:.1f}): {:.1f} % of "
+            "{} times one\n",
+            num_ranks, kStageTime.count(), one, full, num_ranks, 1000.0 / kStageTime.count(),
+            100 * full / (num_ranks * one), num_ranks);
       }
       for (int r = 0; r < num_ranks; ++r) control->send(r, {.kind = MessageKind::stop});
     });
   }
   SleepingLayers layers;
   StageClock clock;
-  const SlotLimits limits{.num_slots = kNumSlots, .num_blocks = kNumBlocks, .vocab = kVocab, .max_rows = 256, .max_model_len = 1024};
+  const SlotLimits limits{
+      .num_slots = kNumSlots, .num_blocks = kNumBlocks, .vocab = kVocab, .max_rows = 256, .max_model_len = 1024};
   const bool last = rank == num_ranks - 1;
-  Stage stage(layers, limits, {.replica = replica.get(), .previous = rank - 1, .next = last ? -1 : rank + 1}, last, last, kVocab, {}, clock);
+  Stage stage(layers, limits, {.replica = replica.get(), .previous = rank - 1, .next = last ? -1 : rank + 1}, last,
+              last, kVocab, {}, clock);
   for (ControlMessage message = plans.pop(); message.kind == MessageKind::plan; message = plans.pop()) {
     const MicroBatch batch = decode_micro_batch(message.payload);
     if (const auto result = stage.run(batch)) {

@@ -6,7 +6,6 @@
 // instruction; GB/s = packed weight bytes / time; of_read = its share of the read loop.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
-#include <immintrin.h>
 #include <time.h>
 
 #include <algorithm>
@@ -15,7 +14,9 @@
 #include <string>
 #include <vector>
 
+#include "benchmarks/ceilings.h"
 #include "kernels/base/limits.h"
+#include "kernels/cpu/cpu_isa.h"
 #include "kernels/cpu/float_environment.h"
 #include "kernels/cpu/products.h"
 #include "kernels/reduction_tree.h"
@@ -67,94 +68,26 @@ double best_seconds(int runs, F&& f) {
   return best;
 }
 
-/// 12 independent accumulators, one dot instruction each; 64 multiply-adds an instruction (AVX2: two instructions for
-/// 32).
-__attribute__((target("avx512f,avx512bw,avx512vnni"))) void vnni_dots(int64_t rounds) {
-  __m512i acc[12];
-  for (__m512i& a : acc) a = _mm512_setzero_si512();
-  __m512i x = _mm512_set1_epi32(0x01020304), y = _mm512_set1_epi32(0x01010101);
-  for (int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 12
-    for (__m512i& a : acc) a = _mm512_dpbusd_epi32(a, x, y);
-    asm volatile("" : "+v"(x), "+v"(y));
-  }
-  for (const __m512i& a : acc) asm volatile("" ::"v"(a));
-}
-
-__attribute__((target("avx2"))) void avx2_dots(int64_t rounds) {
-  __m256i acc[12];
-  for (__m256i& a : acc) a = _mm256_setzero_si256();
-  __m256i x = _mm256_set1_epi32(0x01020304), y = _mm256_set1_epi32(0x01010101);
-  for (int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 12
-    for (__m256i& a : acc) {
-      a = _mm256_add_epi16(a, _mm256_maddubs_epi16(x, y));
-      asm volatile("" : "+x"(x), "+x"(y));
-    }
-  }
-  for (const __m256i& a : acc) asm volatile("" ::"x"(a));
-}
-
-__attribute__((target("avx512f,avx512bw"))) void avx512_dots(int64_t rounds) {
-  __m512i acc[12];
-  for (__m512i& a : acc) a = _mm512_setzero_si512();
-  __m512i x = _mm512_set1_epi32(0x01020304), y = _mm512_set1_epi32(0x01010101);
-  for (int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 12
-    for (__m512i& a : acc) {
-      a = _mm512_add_epi16(a, _mm512_maddubs_epi16(x, y));
-      asm volatile("" : "+v"(x), "+v"(y));
-    }
-  }
-  for (const __m512i& a : acc) asm volatile("" ::"v"(a));
-}
-
-__attribute__((target("avx2"))) void read_all(const std::byte* data, size_t size_bytes) {
-  __m256i acc[8];
-  for (__m256i& a : acc) a = _mm256_setzero_si256();
-  for (size_t i = 0; i + 256 <= size_bytes; i += 256) {
-    for (size_t j = 0; j < 8; ++j) {
-      acc[j] = _mm256_xor_si256(acc[j], _mm256_load_si256(reinterpret_cast<const __m256i*>(data + i + 32 * j)));
-    }
-  }
-  for (const __m256i& a : acc) asm volatile("" ::"x"(a));
-}
-
 struct Ceilings {
   double dot_gmacs[4] = {};  ///< by CpuIsa
   double read_gbs = 0;
 };
 
-bool machine_has(CpuIsa isa) {
-  switch (isa) {
-    case CpuIsa::portable:
-      return true;
-    case CpuIsa::avx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    case CpuIsa::avx512:
-      return machine_has(CpuIsa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    case CpuIsa::avx512_vnni:
-      return machine_has(CpuIsa::avx512) && __builtin_cpu_supports("avx512vnni");
-  }
-  return false;
-}
-
 const Ceilings& ceilings() {
   static const Ceilings measured = [] {
     Ceilings c;
     constexpr int64_t kRounds = 2'000'000;
-    const auto rate = [](int macs, void (*dots)(int64_t)) {
-      return 12.0 * macs * kRounds / best_seconds(10, [&] { dots(kRounds); }) * 1e-9;
-    };
-    if (machine_has(CpuIsa::avx2)) c.dot_gmacs[1] = rate(32, avx2_dots);
-    if (machine_has(CpuIsa::avx512)) c.dot_gmacs[2] = rate(64, avx512_dots);
-    if (machine_has(CpuIsa::avx512_vnni)) c.dot_gmacs[3] = rate(64, vnni_dots);
+    for (const CpuIsa isa : {CpuIsa::avx2, CpuIsa::avx512, CpuIsa::avx512_vnni}) {
+      if (!has_isa(isa)) continue;
+      const double seconds = best_seconds(10, [isa] { bench::run_dots(isa, kRounds); });
+      c.dot_gmacs[static_cast<int>(isa)] =
+          static_cast<double>(bench::kDotsARound * bench::macs_of_dot(isa) * kRounds) / seconds * 1e-9;
+    }
     const AlignedMemory memory(size_t{128} << 20);
     std::fill_n(memory.data(), memory.size_bytes(), std::byte{1});
-    if (machine_has(CpuIsa::avx2)) {
+    if (has_isa(CpuIsa::avx2)) {
       c.read_gbs = static_cast<double>(memory.size_bytes()) /
-                   best_seconds(20, [&] { read_all(memory.data(), memory.size_bytes()); }) * 1e-9;
+                   best_seconds(20, [&] { bench::read_all(memory.data(), memory.size_bytes()); }) * 1e-9;
     }
     fmt::print(
         "ceilings, one thread: vpdpbusd {:.0f}, vpmaddubsw+vpaddw 512 bits {:.0f}, 256 bits {:.0f} G MAC/s; read "
@@ -284,7 +217,7 @@ void register_all() {
   const char* const isas[] = {"portable", "avx2", "avx512", "avx512_vnni"};
   for (const auto& [name, coding] : codings) {
     for (int isa = 3; isa >= 0; --isa) {
-      if (!machine_has(static_cast<CpuIsa>(isa))) continue;
+      if (!has_isa(static_cast<CpuIsa>(isa))) continue;
       benchmark::RegisterBenchmark(fmt::format("layers/{}/{}", name, isas[isa]).c_str(), run_layers, coding,
                                    Compute::int8, static_cast<CpuIsa>(isa))
           ->ArgName("rows")
@@ -301,7 +234,7 @@ void register_all() {
     benchmark::RegisterBenchmark(fmt::format("pack/{}", name).c_str(), pack_rate, coding, Compute::int8);
   }
   for (int isa = 3; isa >= 0; --isa) {
-    if (!machine_has(static_cast<CpuIsa>(isa))) continue;
+    if (!has_isa(static_cast<CpuIsa>(isa))) continue;
     benchmark::RegisterBenchmark(fmt::format("quantize/{}", isas[isa]).c_str(), quantize_row, static_cast<CpuIsa>(isa))
         ->Arg(576)
         ->Arg(1536);

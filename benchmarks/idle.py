@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""How long from launch/run to ready, and what do the ranks of an idle server cost?
+
+    benchmarks/idle.py [--rounds 5] [--seconds 20] [--model smollm2|gemma3]
+
+Start: from the start of launch/run (or llama-server, when LLAMA_CPP_BIN is set) to the first 200 of its health
+endpoint, asked every 2 ms; the model's file is read first, so that it is in the page cache; sides in turn, medians.
+Idle: processor time of each rank's process over some seconds, as a share of one core, after it has answered a
+request, so that what answering leaves running counts.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+import time
+
+from load import Load, run_load
+from machine import Quiet, heading, median_and_range, number, say, table
+from servers import Echelon, LlamaServer, llama_cpp_folder, model_path
+
+SETTLE_S = 2
+
+
+def processor_seconds(pid):
+    """User and system time of a process, all threads."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def idle_shares(server, seconds):
+    """{process: share of a core in percent}."""
+    _, failures = run_load(server.url, Load(num_requests=2, num_streams=2, output_tokens=8, extra=server.extra))
+    if failures:
+        raise RuntimeError(failures[0])
+    time.sleep(SETTLE_S)
+    pids = server.pids()
+    before, start = {name: processor_seconds(pid) for name, pid in pids.items()}, time.monotonic()
+    time.sleep(seconds)
+    after, passed = {name: processor_seconds(pid) for name, pid in pids.items()}, time.monotonic() - start
+    return {name: 100 * (after[name] - before[name]) / passed for name in pids}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=20, help="of idleness [20]")
+    parser.add_argument("--model", default="smollm2", choices=["smollm2", "gemma3"])
+    arguments = parser.parse_args()
+    if arguments.rounds < 1 or arguments.seconds < 1:
+        parser.error("--rounds and --seconds are at least 1")
+    model = arguments.model
+    sides = {
+        "Echelon, 1 rank": lambda: Echelon(model),
+        "Echelon, -tp 2": lambda: Echelon(model, 2, ["-tp", "2"]),
+        "Echelon, -pp 2": lambda: Echelon(model, 2, ["-pp", "2"]),
+    }
+    if llama_cpp_folder():
+        sides["llama-server"] = lambda: LlamaServer(model, len(os.sched_getaffinity(0)), 1)
+
+    quiet = Quiet()
+    starts, shares = {name: [] for name in sides}, {}
+    for round_number in range(1, arguments.rounds + 1):
+        for name, make in sides.items():
+            pathlib.Path(model_path(model)).read_bytes()
+            quiet.wait()
+            with make() as server:
+                starts[name].append(server.start_s)
+                say(f"round {round_number}: {name}: ready after {server.start_s:.2f} s")
+                if round_number == 1:
+                    shares[name] = idle_shares(server, arguments.seconds)
+    rows = [
+        [
+            name,
+            median_and_range(starts[name]),
+            ", ".join(f"{process}: {number(share)} %" for process, share in shares[name].items()),
+        ]
+        for name in sides
+    ]
+    print(heading(f"Start and idle: {model}"))
+    print(
+        f"Start: medians of {arguments.rounds} (least-most), file in the page cache. "
+        f"Idle: over {arguments.seconds:.0f} s.\n"
+    )
+    print(table(["", "start to ready, s", "idle, share of a core"], rows))
+    print(f"\n{quiet.sentence()}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
