@@ -23,20 +23,24 @@ class WireWriter {
   template <typename T>
   void put(T value) {
     static_assert(std::is_trivially_copyable_v<T> && !std::is_pointer_v<T>);
-    const auto* first = reinterpret_cast<const std::byte*>(&value);
-    bytes_.insert(bytes_.end(), first, first + sizeof(T));
+    append(&value, sizeof(T));
   }
   template <typename T>
   void put_all(std::span<const T> values) {
     static_assert(std::is_trivially_copyable_v<T>);
     put(static_cast<uint32_t>(values.size()));
-    const auto bytes = std::as_bytes(values);
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+    if (!values.empty()) append(values.data(), values.size_bytes());
   }
   void put_text(std::string_view text) { put_all(std::span(text.data(), text.size())); }
   std::vector<std::byte> take() { return std::move(bytes_); }
 
  private:
+  // Inlined, g++ 12 takes the vector for as small as a first put() left it, and warns of every later one.
+  [[gnu::noinline]] void append(const void* from, size_t num_bytes) {
+    const size_t at = bytes_.size();
+    bytes_.resize(at + num_bytes);
+    std::memcpy(bytes_.data() + at, from, num_bytes);
+  }
   std::vector<std::byte> bytes_;
 };
 

@@ -170,7 +170,7 @@ Value filter_tojson(Evaluator& evaluator, const Value& input, const Arguments& a
                   .sort_keys = flag_argument(arguments, 3, "sort_keys", false)};
   if (const Value* indent = arguments.find(1, "indent"); indent && !indent->is_none()) {
     style.multiline = true;
-    style.item_separator = ",";
+    style.item_separator = ',';
     if (indent->string()) {
       style.indent = *indent->string();
     } else {

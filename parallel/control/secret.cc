@@ -7,7 +7,9 @@
 #include <openssl/hmac.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "kernels/base/error.h"
 
@@ -15,7 +17,7 @@ namespace echelon {
 namespace {
 
 void append(std::vector<std::byte>& out, std::span<const std::byte> bytes) {
-  out.insert(out.end(), bytes.begin(), bytes.end());
+  std::ranges::copy(bytes, std::back_inserter(out));
 }
 
 void append_number(std::vector<std::byte>& out, uint64_t value, int num_bytes) {

@@ -2,6 +2,7 @@
 // can be.
 #include "kernels/reduction_tree.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,9 +17,7 @@ namespace {
 
 constexpr int64_t kGrains[] = {1, 2, 3, 4, 5, 7, 8, 9, 14, 16, 23, 24, 25, 32, 48, 71, 100, 224, 1000003};
 
-std::string range_name(int64_t first, int64_t count) {
-  return "[" + std::to_string(first) + "+" + std::to_string(count) + "]";
-}
+std::string range_name(int64_t first, int64_t count) { return fmt::format("[{}+{}]", first, count); }
 
 /// A postfix machine over strings: values are written as the sums they stand for.
 struct Machine {
