@@ -2,10 +2,15 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "kernels/backend.h"
+#include "kernels/base/error.h"
+#include "kernels/cuda/devices.h"
 #include "launch/commands/serve.h"
+#include "parallel/nccl/nccl_library.h"
 
 namespace {
 
@@ -14,6 +19,21 @@ constexpr char kUsage[] =
     "       echelon serve --help            its options\n"
     "       echelon version\n";
 
+/// What the binary was built with and what this machine has. Throws Error for a device that cannot be described.
+void print_version() {
+  fmt::print("echelon {}\n", ECHELON_VERSION);
+  fmt::print("cpu   {}\n", echelon::to_string(echelon::best_cpu_isa()));
+  fmt::print("cuda  {}; {}\n", echelon::cuda_build(), echelon::cuda_driver());
+  for (const echelon::CudaDevice& device : echelon::cuda_devices()) {
+    fmt::print("      {}: {}, sm_{}{}, {} MiB\n", device.index, device.name, device.sm_major, device.sm_minor,
+               device.memory_bytes >> 20);
+  }
+  const std::optional<echelon::NcclVersion> header = echelon::nccl_build();
+  const echelon::NcclLibrary library = echelon::nccl_library();
+  fmt::print("nccl  {}; {}\n", header ? "compiled for " + to_string(*header) : "not compiled in",
+             library.version ? "library " + to_string(*library.version) : library.why_none);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -21,8 +41,13 @@ int main(int argc, char** argv) {
   const std::string command = arguments.empty() ? "" : arguments[0];
   if (command == "serve") return echelon::serve({arguments.begin() + 1, arguments.end()});
   if (command == "version" || command == "--version") {
-    fmt::print("echelon {}\n", ECHELON_VERSION);
-    return 0;
+    try {
+      print_version();
+      return 0;
+    } catch (const echelon::Error& error) {
+      fmt::print(stderr, "echelon version: {}\n", error.what());
+      return 1;
+    }
   }
   if (command == "help" || command == "--help" || command == "-h") {
     fmt::print("{}", kUsage);
