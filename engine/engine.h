@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/engine_metrics.h"
@@ -15,18 +16,19 @@ class ChatTemplate;
 
 /// What is served. Set once, when the model's metadata has been read; immutable after that.
 struct ModelInfo {
-  std::string name;                    ///< served model name
-  std::string root;                    ///< path or name it was loaded from
-  std::string family;                  ///< "llama", "qwen2", "gemma3"
-  std::string fingerprint;             ///< system_fingerprint: what the bits of an answer depend on
+  std::string name;         ///< served model name
+  std::string root;         ///< path or name it was loaded from
+  std::string family;       ///< "llama", "qwen2", "gemma3"
+  std::string fingerprint;  ///< system_fingerprint: what the bits of an answer depend on
   int64_t created_unix_s = 0;
-  int max_model_len = 0;               ///< prompt and output tokens together
-  int64_t vocab_size = 0;              ///< width of the logits
-  std::shared_ptr<const Tokenizer> tokenizer;           ///< owners: this and sessions in flight
-  std::shared_ptr<const ChatTemplate> chat_template;    ///< null: the model has none
-  std::string bos_text, eos_text;      ///< for the template
-  SamplingParams default_sampling;     ///< from generation_config.json; only temperature, top_k, top_p, repetition_penalty
-  std::vector<TokenId> end_tokens;     ///< end of generation
+  int max_model_len = 0;                              ///< prompt and output tokens together
+  int64_t vocab_size = 0;                             ///< width of the logits
+  std::shared_ptr<const Tokenizer> tokenizer;         ///< owners: this and sessions in flight
+  std::shared_ptr<const ChatTemplate> chat_template;  ///< null: the model has none
+  std::string bos_text, eos_text;                     ///< for the template
+  SamplingParams default_sampling;  ///< from generation_config.json; only temperature, top_k, top_p, repetition_penalty
+  std::vector<TokenId> end_tokens;  ///< end of generation
+  std::optional<uint64_t> default_seed;  ///< of requests that bring none; empty: each draws its own
 };
 
 enum class EngineState { loading, ready, draining, stopped, failed };
@@ -36,14 +38,15 @@ class Engine {
   virtual ~Engine() = default;
 
   virtual EngineState state() const = 0;
-  virtual std::string state_reason() const = 0;        ///< for /health: "reading weights 43 %", "rank 2 lost: ..."
+  virtual std::string state_reason() const = 0;  ///< for /health: "reading weights 43 %", "rank 2 lost: ..."
   /// Null while the model's metadata is being read.
   virtual std::shared_ptr<const ModelInfo> model() const = 0;
   /// True while the step loop moves or is idle with an empty queue.
   virtual bool is_alive() const = 0;
 
-  /// Any thread. Errors: 400 (prompt empty, ids out of range, too long: code "context_length_exceeded", sampling parameters), 429 queue
-  /// full, 503 not ready or draining (with retry_after_s). The listener is kept until its last choice has finished.
+  /// Any thread. Errors: 400 (prompt empty, ids out of range, too long: code "context_length_exceeded", sampling
+  /// parameters), 429 queue full, 503 not ready or draining (with retry_after_s). The listener is kept until its last
+  /// choice has finished.
   virtual RequestResult<RequestHandle> submit(Request request, std::shared_ptr<RequestListener> listener) = 0;
   /// Any thread. Unfinished choices end with FinishReason::abort. Unknown or finished handles are ignored.
   virtual void cancel(RequestHandle handle) = 0;

@@ -1,4 +1,5 @@
-// What an engine is asked to do: the same on every rank of a job (rank 0 compares). Plain data; the command line makes it.
+// What an engine is asked to do: the same on every rank of a job (rank 0 compares). Plain data; the command line makes
+// it.
 #pragma once
 
 #include <cstdint>
@@ -11,21 +12,22 @@
 namespace echelon {
 
 struct EngineOptions {
-  std::string model;                        ///< GGUF file, Hugging Face folder, or a name in a Hugging Face cache folder
-  std::string served_model_name;            ///< empty: from the path
-  std::vector<int> layers_per_stage;        ///< empty: cut by cost
-  int64_t max_model_len = 0;                ///< 0: the model's own
+  std::string model;                  ///< GGUF file, Hugging Face folder, or a name in a Hugging Face cache folder
+  std::string served_model_name;      ///< empty: from the path
+  std::vector<int> layers_per_stage;  ///< empty: cut by cost
+  int64_t max_model_len = 0;          ///< 0: the model's own
   int max_num_seqs = 64;
   int max_batch_tokens = 512;
-  int64_t num_kv_blocks = 0;                ///< 0: from kv_memory_bytes
-  int64_t kv_memory_bytes = 0;              ///< per rank; 0: a share of the host's free memory
-  int max_in_flight = 0;                    ///< 0: as many as stages
-  int max_queue = 512;                      ///< requests beyond those that run
+  int64_t num_kv_blocks = 0;    ///< 0: from kv_memory_bytes
+  int64_t kv_memory_bytes = 0;  ///< per rank; 0: a share of the host's free memory
+  int max_in_flight = 0;        ///< 0: as many as stages
+  int max_queue = 512;          ///< requests beyond those that run
   bool prefix_cache = true;
-  Compute compute = Compute::int8;          ///< float matrices of a file stay floats under int8
+  Compute compute = Compute::int8;  ///< float matrices of a file stay floats under int8
   CpuIsa isa = CpuIsa::portable;
   int num_threads = 1;
-  std::string chat_template_file;           ///< empty: the model's own
+  std::string chat_template_file;        ///< empty: the model's own
+  std::optional<uint64_t> default_seed;  ///< of requests that bring none
   int startup_timeout_s = 300;
 
   KvType kv_type() const { return compute == Compute::f32 ? KvType::f32 : KvType::bf16; }

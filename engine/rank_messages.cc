@@ -51,8 +51,10 @@ RankStatus decode_rank_status(std::span<const std::byte> bytes) {
   RankMetrics& m = status.metrics;
   for (int* value : {&m.rank, &m.dp, &m.pp, &m.tp}) *value = in.get<int>("place");
   m.host = in.get_text("host");
-  for (double* value : {&m.cpu_seconds, &m.busy_seconds, &m.wait_seconds, &m.load_seconds}) *value = in.get<double>("seconds");
-  for (uint64_t* value : {&m.resident_bytes, &m.weight_bytes, &m.kv_bytes, &m.activation_bytes}) *value = in.get<uint64_t>("bytes");
+  for (double* value : {&m.cpu_seconds, &m.busy_seconds, &m.wait_seconds, &m.load_seconds})
+    *value = in.get<double>("seconds");
+  for (uint64_t* value : {&m.resident_bytes, &m.weight_bytes, &m.kv_bytes, &m.activation_bytes})
+    *value = in.get<uint64_t>("bytes");
   in.finish();
   return status;
 }

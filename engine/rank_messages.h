@@ -16,9 +16,9 @@ enum class RankPhase : uint8_t { opened = 1, ready = 2, running = 3 };
 /// From every rank: once when its model is open, once when it is ready, then about every second.
 struct RankStatus {
   RankPhase phase = RankPhase::opened;
-  uint64_t settings_digest = 0;   ///< of its options: ranks started with other options are found at once
-  int64_t max_blocks = 0;         ///< KV blocks it has room for
-  double loaded_share = 0;        ///< of its weights, [0, 1]
+  uint64_t settings_digest = 0;  ///< of its options: ranks started with other options are found at once
+  int64_t max_blocks = 0;        ///< KV blocks it has room for
+  double loaded_share = 0;       ///< of its weights, [0, 1]
   RankMetrics metrics;
 };
 

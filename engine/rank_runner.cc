@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 #include "engine/host_memory.h"
 #include "engine/model/open_model.h"
@@ -16,12 +17,34 @@ namespace echelon {
 namespace {
 
 constexpr int kStatusIntervalMs = 1000;
-/// Of the host's free memory, what KV caches may take when the user says nothing.
+/// Of a rank's share of the host's free memory, less its weights and activations, what its KV cache may take by
+/// default.
 constexpr double kKvMemoryShare = 0.4;
 
 using SteadyClock = std::chrono::steady_clock;
 
-double seconds_since(SteadyClock::time_point start) { return std::chrono::duration<double>(SteadyClock::now() - start).count(); }
+double seconds_since(SteadyClock::time_point start) {
+  return std::chrono::duration<double>(SteadyClock::now() - start).count();
+}
+
+/// A bar on this rank's terminal, and now and then a word to rank 0 for its health page. Used by the loading thread.
+class ReportedProgress final : public Progress {
+ public:
+  ReportedProgress(ProgressBar& bar, std::function<void()> report) : bar_(bar), report_(std::move(report)) {}
+
+  void advance(uint64_t num_bytes) override {
+    bar_.advance(num_bytes);
+    if (SteadyClock::now() < next_report_) return;
+    next_report_ = SteadyClock::now() + kInterval;
+    report_();
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kInterval{250};
+  ProgressBar& bar_;
+  std::function<void()> report_;
+  SteadyClock::time_point next_report_ = SteadyClock::now() + kInterval;
+};
 
 int64_t model_len(const EngineOptions& options, const ModelSpec& spec) {
   return options.max_model_len > 0 ? std::min(options.max_model_len, spec.max_context) : spec.max_context;
@@ -29,9 +52,8 @@ int64_t model_len(const EngineOptions& options, const ModelSpec& spec) {
 
 std::vector<int> stage_cut(const EngineOptions& options, const ModelFiles& files, int pp) {
   if (options.layers_per_stage.empty()) return cut_layers(files.spec.num_layers, pp, head_cost(files));
-  std::string text;
-  for (const int layers : options.layers_per_stage) text += (text.empty() ? "" : ",") + std::to_string(layers);
-  return parse_layer_partition(text, files.spec.num_layers, pp);
+  check_layer_partition(options.layers_per_stage, files.spec.num_layers, pp);
+  return options.layers_per_stage;
 }
 
 }  // namespace
@@ -78,7 +100,8 @@ void RankRunner::abandon(const std::string& reason) {
 
 std::optional<ControlMessage> RankRunner::next_message(int timeout_ms) {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms), [&] { return !inbox_.empty() || !abandoned_.empty(); });
+  changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms),
+                    [&] { return !inbox_.empty() || !abandoned_.empty(); });
   if (!abandoned_.empty()) throw Error(Part::engine, abandoned_);
   if (inbox_.empty()) return std::nullopt;
   ControlMessage message = std::move(inbox_.front());
@@ -106,7 +129,11 @@ int64_t RankRunner::blocks_that_fit(const Loaded& loaded) const {
   if (block_bytes == 0) return most;  // a rank without heads
   int64_t budget = options_.kv_memory_bytes;
   if (budget == 0) {
-    budget = static_cast<int64_t>(kKvMemoryShare * static_cast<double>(available_host_bytes()) / place_.ranks_on_host);
+    const int64_t others = static_cast<int64_t>(
+        stage_weight_bytes(loaded.model.files, loaded.shard, *loaded.backend) +
+        StageModel::activation_bytes(spec, loaded.shard, *loaded.backend, options_.max_batch_tokens));
+    const int64_t share = static_cast<int64_t>(available_host_bytes()) / place_.ranks_on_host;
+    budget = static_cast<int64_t>(kKvMemoryShare * static_cast<double>(std::max<int64_t>(share - others, 0)));
   }
   return std::min(most, budget / block_bytes);
 }
@@ -116,37 +143,49 @@ std::unique_ptr<RankRunner::Loaded> RankRunner::load() {
   OpenModel model = open_model(options_.model);
   const Place at = layout_.place(place_.rank);
   const std::vector<int> cut = stage_cut(options_, model.files, layout_.sizes().pp);
-  auto backend = make_cpu_backend({.compute = options_.compute, .num_threads = options_.num_threads, .isa = options_.isa});
+  auto backend =
+      make_cpu_backend({.compute = options_.compute, .num_threads = options_.num_threads, .isa = options_.isa});
   Shard shard = make_shard(model.files.spec, layout_.sizes(), at, cut);
-  auto loaded = std::make_unique<Loaded>(Loaded{std::move(model), std::move(backend), std::move(shard), {}, {}, nullptr});
+  auto loaded =
+      std::make_unique<Loaded>(Loaded{std::move(model), std::move(backend), std::move(shard), {}, {}, nullptr});
   status_.max_blocks = blocks_that_fit(*loaded);
   send_status(RankPhase::opened, 0);
 
   const std::string label = fmt::format("rank {}", place_.rank);
-  ProgressBar progress(label, stage_file_bytes(loaded->model.files, loaded->shard));
+  const uint64_t total_bytes = stage_file_bytes(loaded->model.files, loaded->shard);
+  ProgressBar bar(label, total_bytes);
+  ReportedProgress progress(bar, [&] {
+    send_status(RankPhase::opened,
+                static_cast<double>(bar.done_bytes()) / static_cast<double>(std::max<uint64_t>(total_bytes, 1)));
+  });
   loaded->weights = load_stage_weights(loaded->model.files, loaded->shard, *loaded->backend, &progress);
-  progress.finish();
+  bar.finish();
 
   std::optional<ControlMessage> message;
   const auto deadline = SteadyClock::now() + std::chrono::seconds(options_.startup_timeout_s);
   while (!message) {
     message = next_message(kStatusIntervalMs);
-    if (!message && SteadyClock::now() > deadline) throw Error(Part::engine, "rank 0 did not say how many KV blocks to take");
+    if (!message && SteadyClock::now() > deadline)
+      throw Error(Part::engine, "rank 0 did not say how many KV blocks to take");
   }
   if (message->kind == MessageKind::stop) return nullptr;
-  if (message->kind != MessageKind::status || !is_start_order(message->payload)) throw WireError("expected the start order first");
+  if (message->kind != MessageKind::status || !is_start_order(message->payload))
+    throw WireError("expected the start order first");
   loaded->order = decode_start_order(message->payload);
   const int64_t num_blocks = loaded->order.num_blocks;
   const ModelSpec& spec = loaded->model.files.spec;
   status_.metrics.weight_bytes = loaded->weights.size_bytes();
   status_.metrics.activation_bytes =
       StageModel::activation_bytes(spec, loaded->shard, *loaded->backend, options_.max_batch_tokens);
-  status_.metrics.kv_bytes = static_cast<uint64_t>(num_blocks) * StageModel::kv_block_bytes(spec, loaded->shard, options_.kv_type());
-  loaded->stage_model = std::make_unique<StageModel>(
-      spec, loaded->shard, std::move(loaded->weights), *loaded->backend, tensor_group_,
-      StageModelOptions{.max_rows = options_.max_batch_tokens, .max_model_len = model_len(options_, spec), .num_blocks = num_blocks,
-                        .kv_type = options_.kv_type()},
-      loaded->model.rope_factors);
+  status_.metrics.kv_bytes =
+      static_cast<uint64_t>(num_blocks) * StageModel::kv_block_bytes(spec, loaded->shard, options_.kv_type());
+  loaded->stage_model =
+      std::make_unique<StageModel>(spec, loaded->shard, std::move(loaded->weights), *loaded->backend, tensor_group_,
+                                   StageModelOptions{.max_rows = options_.max_batch_tokens,
+                                                     .max_model_len = model_len(options_, spec),
+                                                     .num_blocks = num_blocks,
+                                                     .kv_type = options_.kv_type()},
+                                   loaded->model.rope_factors);
   status_.max_blocks = num_blocks;
   status_.metrics.load_seconds = seconds_since(start);
   return loaded;
@@ -172,10 +211,14 @@ void RankRunner::run_plans(Loaded& loaded) {
   if (!shard.is_first_stage()) neighbours.previous = index_of(near);
   near.pp = shard.place.pp + 1;
   if (!shard.is_last_stage()) neighbours.next = index_of(near);
-  const SlotLimits limits{.num_slots = options_.max_num_seqs, .num_blocks = status_.max_blocks, .vocab = spec.vocab,
-                          .max_rows = options_.max_batch_tokens, .max_model_len = model_len(options_, spec)};
+  const SlotLimits limits{.num_slots = options_.max_num_seqs,
+                          .num_blocks = status_.max_blocks,
+                          .vocab = spec.vocab,
+                          .max_rows = options_.max_batch_tokens,
+                          .max_model_len = model_len(options_, spec)};
   const bool is_sampler = shard.is_last_stage() && shard.place.tp == 0;
-  Stage stage(*loaded.stage_model, limits, neighbours, shard.is_last_stage(), is_sampler, spec.vocab, loaded.order.end_tokens, clock_);
+  Stage stage(*loaded.stage_model, limits, neighbours, shard.is_last_stage(), is_sampler, spec.vocab,
+              loaded.order.end_tokens, clock_);
   send_status(RankPhase::ready, 1);
 
   auto last_status = SteadyClock::now();
@@ -195,7 +238,8 @@ void RankRunner::run_plans(Loaded& loaded) {
     }
     last_number = batch.number;
     if (const std::optional<StepResult> result = stage.run(batch)) {
-      control_.send(0, {.kind = MessageKind::result, .epoch = batch.epoch, .number = batch.number, .payload = encode(*result)});
+      control_.send(
+          0, {.kind = MessageKind::result, .epoch = batch.epoch, .number = batch.number, .payload = encode(*result)});
     }
   }
 }

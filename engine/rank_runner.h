@@ -1,5 +1,5 @@
-// One rank's part of a replica from start to end: opens the model, says what fits, loads its weights, then runs plans in order.
-// The same on every rank, rank 0 included; it hears of everything through the control channel.
+// One rank's part of a replica from start to end: opens the model, says what fits, loads its weights, then runs plans
+// in order. The same on every rank, rank 0 included; it hears of everything through the control channel.
 #pragma once
 
 #include <condition_variable>
@@ -19,15 +19,15 @@
 namespace echelon {
 
 struct RankPlace {
-  int rank = 0;                ///< in the job
+  int rank = 0;  ///< in the job
   std::string host;
   int ranks_on_host = 1;
-  bool oversubscribed = false; ///< the host's ranks outnumber its cores
 };
 
 class RankRunner {
  public:
-  /// All borrowed. tensor_group and replica_group are this rank's, in the order of Layout::tensor_group and Layout::replica.
+  /// All borrowed. tensor_group and replica_group are this rank's, in the order of Layout::tensor_group and
+  /// Layout::replica.
   RankRunner(const EngineOptions& options, const Layout& layout, RankPlace place, Communicator& tensor_group,
              Communicator& replica_group, ControlChannel& control);
 
@@ -57,8 +57,8 @@ class RankRunner {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<ControlMessage> inbox_;   // guarded by mutex_
-  std::string abandoned_;              // guarded by mutex_
+  std::deque<ControlMessage> inbox_;  // guarded by mutex_
+  std::string abandoned_;             // guarded by mutex_
 };
 
 }  // namespace echelon

@@ -15,11 +15,11 @@
 namespace echelon {
 
 struct Request {
-  std::string id;                ///< for logs; need not be unique
-  std::vector<TokenId> prompt;   ///< at least one token
+  std::string id;               ///< for logs; need not be unique
+  std::vector<TokenId> prompt;  ///< at least one token
   SamplingParams sampling;
-  int num_choices = 1;           ///< `n`; they share the prompt's KV blocks
-  int priority = 0;              ///< lower first
+  int num_choices = 1;  ///< `n`; they share the prompt's KV blocks
+  int priority = 0;     ///< lower first
   std::chrono::steady_clock::time_point arrival = std::chrono::steady_clock::now();
 };
 
@@ -29,24 +29,24 @@ enum class FinishReason : uint8_t { stop, length, abort, error };
 struct TokenLogprob {
   TokenId token = 0;
   float logprob = 0;
-  int rank = 0;                                  ///< 1: the most likely
+  int rank = 0;  ///< 1: the most likely
   std::vector<std::pair<TokenId, float>> top;
 };
 
 struct OutputToken {
   TokenId token = 0;
-  std::optional<TokenLogprob> logprob;           ///< when num_logprobs >= 0
+  std::optional<TokenLogprob> logprob;  ///< when num_logprobs >= 0
 };
 
 /// New tokens of one choice. Events of a choice arrive in order; the one with `finish` is its last.
 struct OutputEvent {
   int choice = 0;
-  std::vector<OutputToken> tokens;               ///< a stop token that ended the choice is included (and hidden by the front end)
+  std::vector<OutputToken> tokens;  ///< a stop token that ended the choice is included (and hidden by the front end)
   std::optional<FinishReason> finish;
-  std::optional<TokenId> stop_token;             ///< the token that ended it, when one did
-  std::string error;                             ///< FinishReason::error
-  std::vector<TokenLogprob> prompt_logprobs;     ///< in choice 0's first event when asked: entries for prompt[1..]
-  int num_cached_tokens = 0;                     ///< of the prompt, in a choice's first event
+  std::optional<TokenId> stop_token;          ///< the token that ended it, when one did
+  std::string error;                          ///< FinishReason::error
+  std::vector<TokenLogprob> prompt_logprobs;  ///< in choice 0's first event when asked: entries for prompt[1..]
+  int num_cached_tokens = 0;                  ///< of the prompt, in a choice's first event
 };
 
 /// Receives the output of one request. Called on the engine's thread: it must not block and must not throw.

@@ -10,11 +10,11 @@ namespace echelon {
 
 struct RequestError {
   int http_status = 400;
-  std::string message;                        ///< for people: what is wrong, and what would be right
-  std::string type = "invalid_request_error"; ///< OpenAI's error.type
-  std::string param;                          ///< the parameter at fault; empty becomes null
-  std::string code;                           ///< OpenAI's error.code, as "context_length_exceeded"; empty becomes null
-  int retry_after_s = 0;                      ///< > 0: sent as Retry-After (429, 503)
+  std::string message;                         ///< for people: what is wrong, and what would be right
+  std::string type = "invalid_request_error";  ///< OpenAI's error.type
+  std::string param;                           ///< the parameter at fault; empty becomes null
+  std::string code;       ///< OpenAI's error.code, as "context_length_exceeded"; empty becomes null
+  int retry_after_s = 0;  ///< > 0: sent as Retry-After (429, 503)
 };
 
 template <typename T>

@@ -1,4 +1,5 @@
-// How the tokens of one request are chosen. Plain data with vLLM's meanings; checked by validate() before it reaches the engine.
+// How the tokens of one request are chosen. Plain data with vLLM's meanings; checked by validate() before it reaches
+// the engine.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ struct SamplingParams {
   int min_tokens = 0;               ///< before them no end-of-generation and no stop token is sampled
   bool ignore_eos = false;
   std::vector<TokenId> stop_token_ids;  ///< at most kMaxStopTokens
-  int num_logprobs = -1;            ///< -1: none; k: the sampled token's and the k most likely
-  int num_prompt_logprobs = -1;     ///< -1: none; k: likewise for every prompt token but the first
+  int num_logprobs = -1;                ///< -1: none; k: the sampled token's and the k most likely
+  int num_prompt_logprobs = -1;         ///< -1: none; k: likewise for every prompt token but the first
 
   bool has_penalties() const {
     return repetition_penalty != 1.0f || presence_penalty != 0.0f || frequency_penalty != 0.0f;

@@ -1,10 +1,9 @@
+// What other threads call: everything goes through the inbox. The engine's own thread is in serving_loop.cc.
 #include "engine/serving_engine.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <ctime>
-#include <filesystem>
 
 #include "engine/schedule/wire.h"
 #include "kernels/base/check.h"
@@ -16,15 +15,18 @@ namespace {
 
 constexpr int kMaxChoices = 128;
 constexpr int kRetryAfterSeconds = 1;
-constexpr int kIdleWakeMs = 1000;
 
 int64_t milliseconds_now() {
   using namespace std::chrono;
   return duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count();
 }
 
-double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
-  return std::chrono::duration<double>(to - from).count();
+RequestError not_ready(const std::string& reason) {
+  return {.http_status = 503,
+          .message = "the server is not ready: " + reason,
+          .type = "server_error",
+          .code = "not_ready",
+          .retry_after_s = kRetryAfterSeconds};
 }
 
 }  // namespace
@@ -43,9 +45,9 @@ ServingEngine::~ServingEngine() {
   }
 }
 
-void ServingEngine::start() { thread_ = std::thread([this] { run(); }); }
-
-// ---- any thread ----
+void ServingEngine::start() {
+  thread_ = std::thread([this] { run(); });
+}
 
 void ServingEngine::post(Event event) {
   {
@@ -67,7 +69,9 @@ void ServingEngine::on_message(int rank, ControlMessage message) {
 }
 
 void ServingEngine::on_lost(int rank, const std::string& reason) {
-  post({.kind = Event::Kind::lost, .number = rank, .reason = reason});
+  Event event{.kind = Event::Kind::lost, .number = rank};
+  event.reason = reason;
+  post(std::move(event));
 }
 
 EngineState ServingEngine::state() const {
@@ -99,23 +103,23 @@ EngineMetrics ServingEngine::metrics() const {
 std::optional<RequestError> ServingEngine::refusal(const Request& request) const {
   const std::shared_ptr<const ModelInfo> info = model();
   const EngineState now = state();
-  if (now != EngineState::ready || !info) {
-    return RequestError{.http_status = 503, .message = "the server is not ready: " + state_reason(), .type = "server_error",
-                        .code = "not_ready", .retry_after_s = kRetryAfterSeconds};
-  }
+  if (now != EngineState::ready || !info) return not_ready(state_reason());
   if (request.prompt.empty()) return RequestError{.message = "the prompt has no tokens", .param = "prompt"};
   for (const TokenId token : request.prompt) {
     if (token < 0 || token >= info->vocab_size) {
-      return RequestError{.message = fmt::format("token id {} is not in the vocabulary of {}", token, info->vocab_size), .param = "prompt"};
+      return RequestError{.message = fmt::format("token id {} is not in the vocabulary of {}", token, info->vocab_size),
+                          .param = "prompt"};
     }
   }
   if (auto error = validate(request.sampling, info->vocab_size)) return error;
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
   if (prompt + request.sampling.max_tokens > info->max_model_len) {
     return RequestError{
-        .message = fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens ({} in the prompt, {} for the "
-                               "completion). Please reduce the length of the prompt or of the completion.",
-                               info->max_model_len, prompt + request.sampling.max_tokens, prompt, request.sampling.max_tokens),
+        .message =
+            fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens ({} in the "
+                        "prompt, {} for the "
+                        "completion). Please reduce the length of the prompt or of the completion.",
+                        info->max_model_len, prompt + request.sampling.max_tokens, prompt, request.sampling.max_tokens),
         .param = prompt >= info->max_model_len ? "prompt" : "max_tokens",
         .code = "context_length_exceeded"};
   }
@@ -128,13 +132,20 @@ std::optional<RequestError> ServingEngine::refusal(const Request& request) const
 RequestResult<RequestHandle> ServingEngine::submit(Request request, std::shared_ptr<RequestListener> listener) {
   if (auto error = refusal(request)) return *error;
   const int choices = request.num_choices;
+  const std::lock_guard lock(mutex_);
+  if (state_ != EngineState::ready) return not_ready(reason_);  // it may have changed since refusal() looked
   if (num_unfinished_.fetch_add(choices) + choices > options_.max_queue + options_.max_num_seqs * layout_.sizes().dp) {
     num_unfinished_ -= choices;
-    return RequestError{.http_status = 429, .message = fmt::format("the queue of {} requests is full", options_.max_queue),
-                        .type = "rate_limit_error", .code = "queue_full", .retry_after_s = kRetryAfterSeconds};
+    return RequestError{.http_status = 429,
+                        .message = fmt::format("the queue is full ({} choices may wait)", options_.max_queue),
+                        .type = "rate_limit_error",
+                        .code = "queue_full",
+                        .retry_after_s = kRetryAfterSeconds};
   }
   const RequestHandle handle = next_handle_++;
-  post({.kind = Event::Kind::submit, .handle = handle, .request = std::move(request), .listener = std::move(listener)});
+  inbox_.push_back(
+      {.kind = Event::Kind::submit, .handle = handle, .request = std::move(request), .listener = std::move(listener)});
+  changed_.notify_all();
   return {boost::system::in_place_value, handle};
 }
 
@@ -142,335 +153,6 @@ void ServingEngine::cancel(RequestHandle handle) { post({.kind = Event::Kind::ca
 
 void ServingEngine::stop_choice(RequestHandle handle, int choice) {
   post({.kind = Event::Kind::stop_choice, .handle = handle, .number = choice});
-}
-
-// ---- the engine's thread ----
-
-void ServingEngine::set_state(EngineState state, const std::string& reason) {
-  {
-    const std::lock_guard lock(mutex_);
-    state_ = state;
-    reason_ = reason;
-  }
-  changed_.notify_all();
-}
-
-void ServingEngine::run() {
-  try {
-    load();
-    run_loop();
-  } catch (const std::exception& error) {
-    fail(error.what());
-  }
-}
-
-/// Reads the text side while the ranks read the weights.
-void ServingEngine::load() {
-  const OpenModel open = open_model(options_.model);
-  std::shared_ptr<ModelInfo> info = make_model_info(open);
-  end_tokens_ = info->end_tokens;
-  const std::lock_guard lock(mutex_);
-  model_ = std::move(info);
-  reason_ = "reading weights";
-}
-
-std::shared_ptr<ModelInfo> ServingEngine::make_model_info(const OpenModel& open) const {
-  const TextModel text = read_text_model(open, options_.chat_template_file);
-  for (const std::string& warning : text.warnings) log::warn("{}", warning);
-  const ModelSpec& spec = open.files.spec;
-  auto info = std::make_shared<ModelInfo>();
-  info->name = options_.served_model_name;
-  if (info->name.empty()) {
-    const std::filesystem::path path(open.path.path);
-    info->name = path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
-  }
-  info->root = options_.model;
-  info->family = spec.family;
-  info->fingerprint = fmt::format("echelon-{}-{:016x}", options_.compute == Compute::int8 ? "int8" : options_.compute == Compute::bf16 ? "bf16" : "f32",
-                                  open.files.weights->num_bytes() * 0x9e3779b97f4a7c15u);
-  info->created_unix_s = std::time(nullptr);
-  info->max_model_len = static_cast<int>(options_.max_model_len > 0 ? std::min(options_.max_model_len, spec.max_context) : spec.max_context);
-  info->vocab_size = spec.vocab;
-  info->tokenizer = text.tokenizer;
-  info->chat_template = text.chat_template;
-  info->bos_text = text.bos_text;
-  info->eos_text = text.eos_text;
-  info->default_sampling = text.default_sampling;
-  info->end_tokens = text.end_tokens;
-  return info;
-}
-
-void ServingEngine::run_loop() {
-  while (!stopped_) {
-    std::deque<Event> events;
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait_for(lock, std::chrono::milliseconds(kIdleWakeMs), [&] { return !inbox_.empty(); });
-      events.swap(inbox_);
-    }
-    for (Event& event : events) handle(event);
-    if (stopped_) break;
-    if (serving_) plan();
-    publish_metrics();
-    if (draining_ && requests_.empty() && std::all_of(schedulers_.begin(), schedulers_.end(), [](const auto& s) { return s->is_idle(); })) {
-      for (int rank = 0; rank < layout_.num_ranks(); ++rank) control_.send(rank, {.kind = MessageKind::stop});
-      stopped_ = true;
-      set_state(EngineState::stopped, "drained");
-    }
-  }
-}
-
-void ServingEngine::handle(Event& event) {
-  switch (event.kind) {
-    case Event::Kind::submit: handle_submit(event); break;
-    case Event::Kind::cancel: {
-      const auto found = requests_.find(event.handle);
-      if (found == requests_.end()) break;
-      for (const SequenceId id : std::vector(found->second->sequences)) {
-        if (id != 0) end_choice(id, FinishReason::abort);
-      }
-      break;
-    }
-    case Event::Kind::stop_choice: {
-      const auto found = requests_.find(event.handle);
-      if (found == requests_.end()) break;
-      const std::vector<SequenceId>& sequences = found->second->sequences;
-      if (event.number < 0 || event.number >= static_cast<int>(sequences.size())) break;
-      if (const SequenceId id = sequences[event.number]; id != 0) end_choice(id, FinishReason::stop);
-      break;
-    }
-    case Event::Kind::message:
-      if (event.message.kind == MessageKind::result) {
-        handle_result(event.number, event.message);
-      } else if (event.message.kind == MessageKind::status) {
-        handle_status(event.number, decode_rank_status(event.message.payload));
-      } else if (event.message.kind == MessageKind::failure) {
-        const auto* text = reinterpret_cast<const char*>(event.message.payload.data());
-        fail(fmt::format("rank {}: {}", event.number, std::string_view(text, event.message.payload.size())));
-      }
-      break;
-    case Event::Kind::lost:
-      if (!draining_ || !requests_.empty()) fail(fmt::format("rank {} is lost: {}", event.number, event.reason));
-      break;
-    case Event::Kind::drain:
-      if (!draining_) {
-        draining_ = true;
-        if (state() != EngineState::failed) set_state(EngineState::draining, "draining: running requests finish, new ones are refused");
-      }
-      break;
-  }
-}
-
-void ServingEngine::handle_submit(Event& event) {
-  auto owned = std::make_unique<ActiveRequest>();
-  ActiveRequest& active = *owned;
-  active.handle = event.handle;
-  active.request = std::move(event.request);
-  active.listener = std::move(event.listener);
-  active.num_open = active.request.num_choices;
-  const auto least = std::min_element(schedulers_.begin(), schedulers_.end(),
-                                      [](const auto& a, const auto& b) { return a->load() < b->load(); });
-  const int replica = static_cast<int>(least - schedulers_.begin());
-  std::vector<Sequence> choices;
-  const SequenceId first = next_sequence_;
-  for (int i = 0; i < active.request.num_choices; ++i) {
-    Sequence sequence;
-    sequence.id = next_sequence_++;
-    sequence.first_choice = first;
-    sequence.choice = i;
-    sequence.priority = active.request.priority;
-    sequence.order = next_order_++;
-    sequence.sampling = active.request.sampling;
-    if (i > 0) sequence.sampling.num_prompt_logprobs = -1;  // choice 0 brings them for all
-    sequence.tokens = active.request.prompt;
-    sequence.num_prompt = static_cast<int>(sequence.tokens.size());
-    active.sequences.push_back(sequence.id);
-    choices_[sequence.id] = {.request = &active, .index = i, .replica = replica};
-    choices.push_back(std::move(sequence));
-  }
-  metrics_.prompt_tokens += active.request.prompt.size();
-  requests_.emplace(event.handle, std::move(owned));
-  (*least)->add(std::move(choices));
-}
-
-void ServingEngine::handle_status(int rank, const RankStatus& status) {
-  if (status.settings_digest != settings_digest(options_)) {
-    fail(fmt::format("rank {} on {} was started with other options than rank 0", rank, status.metrics.host));
-    return;
-  }
-  statuses_.at(rank) = status;
-  heard_.at(rank) = true;
-  if (serving_ || !std::all_of(heard_.begin(), heard_.end(), [](bool heard) { return heard; })) return;
-  const auto all_in = [&](RankPhase phase) {
-    return std::all_of(statuses_.begin(), statuses_.end(), [&](const RankStatus& s) { return s.phase >= phase; });
-  };
-  if (schedulers_.empty()) {
-    begin_serving();
-  } else if (all_in(RankPhase::ready)) {
-    serving_ = true;
-    last_progress_ms_ = milliseconds_now();
-    publish_metrics();
-    if (draining_) return;
-    set_state(EngineState::ready, "ready");
-    if (callbacks_.on_ready) callbacks_.on_ready();
-  }
-}
-
-/// All ranks are open: the number of blocks is what fits everywhere.
-void ServingEngine::begin_serving() {
-  int64_t num_blocks = INT32_MAX;
-  int narrowest = 0;
-  for (int rank = 0; rank < layout_.num_ranks(); ++rank) {
-    if (statuses_[rank].max_blocks < num_blocks) narrowest = rank;
-    num_blocks = std::min(num_blocks, statuses_[rank].max_blocks);
-  }
-  const int needed = (model()->max_model_len + kBlockTokens - 1) / kBlockTokens;
-  if (num_blocks < needed) {
-    fail(fmt::format("rank {} on {} has room for {} KV blocks ({} tokens), one sequence of --max-model-len {} needs {}: lower "
-                     "--max-model-len, or raise --num-kv-blocks or --kv-cache-memory",
-                     narrowest, statuses_[narrowest].metrics.host, num_blocks, num_blocks * kBlockTokens, model()->max_model_len, needed));
-    return;
-  }
-  const int depth = options_.max_in_flight > 0 ? options_.max_in_flight : layout_.sizes().pp;
-  for (int replica = 0; replica < layout_.sizes().dp; ++replica) {
-    schedulers_.push_back(std::make_unique<Scheduler>(SchedulerOptions{.num_blocks = static_cast<int>(num_blocks),
-                                                                       .max_num_seqs = options_.max_num_seqs,
-                                                                       .max_batch_tokens = options_.max_batch_tokens,
-                                                                       .depth = depth,
-                                                                       .prefix_cache = options_.prefix_cache,
-                                                                       .end_tokens = end_tokens_}));
-  }
-  const std::vector<std::byte> order = encode(StartOrder{.num_blocks = num_blocks, .end_tokens = end_tokens_});
-  for (int rank = 0; rank < layout_.num_ranks(); ++rank) control_.send(rank, {.kind = MessageKind::status, .payload = order});
-}
-
-void ServingEngine::plan() {
-  for (size_t replica = 0; replica < schedulers_.size(); ++replica) {
-    while (std::optional<MicroBatch> batch = schedulers_[replica]->next()) {
-      metrics_.step_rows.observe(static_cast<double>(batch->tokens.size()));
-      for (const SequenceId id : schedulers_[replica]->take_admitted()) {
-        if (const auto found = choices_.find(id); found != choices_.end()) {
-          metrics_.queue_time.observe(seconds_between(found->second.request->request.arrival, Clock::now()));
-        }
-      }
-      const std::vector<std::byte> bytes = encode(*batch);
-      // The last stages first: they wait for hidden states anyway, the first stage starts at once.
-      for (auto rank = replica_ranks_[replica].rbegin(); rank != replica_ranks_[replica].rend(); ++rank) {
-        control_.send(*rank, {.kind = MessageKind::plan, .epoch = batch->epoch, .number = batch->number, .payload = bytes});
-      }
-    }
-  }
-  const bool in_flight = std::any_of(schedulers_.begin(), schedulers_.end(), [](const auto& s) { return s->num_in_flight() > 0; });
-  if (in_flight && !any_in_flight_) {
-    active_since_ = Clock::now();
-    last_progress_ms_ = milliseconds_now();
-  } else if (!in_flight && any_in_flight_) {
-    active_seconds_ += seconds_between(active_since_, Clock::now());
-  }
-  any_in_flight_ = in_flight;
-}
-
-void ServingEngine::handle_result(int rank, const ControlMessage& message) {
-  const StepResult result = decode_step_result(message.payload);
-  const int replica = layout_.place(rank).dp;
-  if (schedulers_.empty()) throw WireError(fmt::format("rank {} sent a result before there was a plan", rank));
-  for (const SequenceUpdate& update : schedulers_[replica]->commit(result)) apply(update);
-  ++metrics_.steps;
-  last_progress_ms_ = milliseconds_now();
-}
-
-void ServingEngine::apply(const SequenceUpdate& update) {
-  const auto found = choices_.find(update.sequence);
-  if (found == choices_.end()) return;
-  ActiveChoice& choice = found->second;
-  ActiveRequest& request = *choice.request;
-  const auto now = Clock::now();
-  choice.prompt_logprobs.insert(choice.prompt_logprobs.end(), update.prompt_logprobs.begin(), update.prompt_logprobs.end());
-  if (!update.token) return;
-  OutputEvent event{.choice = choice.index, .tokens = {}, .finish = update.finish, .stop_token = update.stop_token,
-                    .num_cached_tokens = update.num_cached};
-  if (update.finish == FinishReason::error) {
-    event.error = "the model gave no finite logits";
-  } else {
-    event.tokens.push_back(*update.token);
-    ++metrics_.generation_tokens;
-  }
-  if (!choice.started) {
-    choice.started = true;
-    event.prompt_logprobs = std::move(choice.prompt_logprobs);
-    metrics_.time_to_first_token.observe(seconds_between(request.request.arrival, now));
-  } else {
-    metrics_.inter_token_latency.observe(seconds_between(choice.last_token, now));
-  }
-  choice.last_token = now;
-  request.listener->on_output(std::move(event));
-  if (!update.finish) return;
-  ++metrics_.finished[static_cast<size_t>(*update.finish)];
-  metrics_.end_to_end_latency.observe(seconds_between(request.request.arrival, now));
-  request.sequences[choice.index] = 0;
-  choices_.erase(found);
-  --num_unfinished_;
-  if (--request.num_open == 0) end_request(request.handle);
-}
-
-/// Ends a choice from outside: the client left, or its stop string was found.
-void ServingEngine::end_choice(SequenceId id, FinishReason reason) {
-  const auto found = choices_.find(id);
-  ECHELON_CHECK(found != choices_.end());
-  const ActiveChoice choice = std::move(found->second);
-  choices_.erase(found);
-  if (choice.replica < static_cast<int>(schedulers_.size())) schedulers_[choice.replica]->remove(id);
-  ActiveRequest& request = *choice.request;
-  request.sequences[choice.index] = 0;
-  ++metrics_.finished[static_cast<size_t>(reason)];
-  request.listener->on_output({.choice = choice.index, .tokens = {}, .finish = reason});
-  --num_unfinished_;
-  if (--request.num_open == 0) end_request(request.handle);
-}
-
-void ServingEngine::end_request(RequestHandle handle) { requests_.erase(handle); }
-
-void ServingEngine::abort_all(FinishReason reason, const std::string& message) {
-  for (auto& [id, choice] : choices_) {
-    choice.request->listener->on_output({.choice = choice.index, .tokens = {}, .finish = reason, .error = message});
-    --num_unfinished_;
-  }
-  choices_.clear();
-  requests_.clear();
-}
-
-void ServingEngine::fail(const std::string& reason) {
-  if (stopped_) return;
-  stopped_ = true;
-  abort_all(FinishReason::error, "the job is ending");  // its cause is printed once, by whoever ends it
-  set_state(EngineState::failed, reason);
-  if (callbacks_.on_failure) callbacks_.on_failure(reason);
-}
-
-void ServingEngine::publish_metrics() {
-  EngineMetrics now = metrics_;
-  for (const auto& scheduler : schedulers_) {
-    now.num_running += static_cast<uint64_t>(scheduler->num_running());
-    now.num_waiting += static_cast<uint64_t>(scheduler->num_waiting());
-    now.preemptions += scheduler->num_preemptions();
-    now.prefix_query_tokens += scheduler->num_prefix_queries();
-    now.prefix_hit_tokens += scheduler->num_prefix_hits();
-    now.kv_blocks_total += static_cast<uint64_t>(scheduler->pool().num_blocks());
-    now.kv_blocks_free += static_cast<uint64_t>(scheduler->pool().num_free());
-    now.slots_in_use += static_cast<uint64_t>(scheduler->options().max_num_seqs - scheduler->num_free_slots());
-  }
-  if (now.kv_blocks_total > 0) {
-    now.kv_usage = 1.0 - static_cast<double>(now.kv_blocks_free) / static_cast<double>(now.kv_blocks_total);
-  }
-  double busy = 0;
-  for (const RankStatus& status : statuses_) {
-    now.ranks.push_back(status.metrics);
-    busy += status.metrics.busy_seconds;
-  }
-  const double active = active_seconds_ + (any_in_flight_ ? seconds_between(active_since_, Clock::now()) : 0.0);
-  if (active > 0) now.bubble_share = std::clamp(1.0 - busy / (active * static_cast<double>(statuses_.size())), 0.0, 1.0);
-  const std::lock_guard lock(mutex_);
-  published_ = std::move(now);
 }
 
 }  // namespace echelon

@@ -1,5 +1,5 @@
-// The engine of a running job, on rank 0: takes requests from the front end, plans for every replica, hands plans to the ranks and
-// tokens back to the listeners. One thread of its own; all else comes in through an inbox.
+// The engine of a running job, on rank 0: takes requests from the front end, plans for every replica, hands plans to
+// the ranks and tokens back to the listeners. One thread of its own; all else comes in through an inbox.
 //
 //   thread            calls
 //   any               submit, cancel, stop_choice, drain, state, model, metrics
@@ -23,7 +23,6 @@
 #include "engine/engine_options.h"
 #include "engine/rank_messages.h"
 #include "engine/schedule/scheduler.h"
-#include "engine/text_model.h"
 #include "parallel/control_channel.h"
 #include "parallel/layout.h"
 
@@ -76,7 +75,7 @@ class ServingEngine final : public Engine {
     RequestHandle handle = 0;
     Request request;
     std::shared_ptr<RequestListener> listener;
-    std::vector<SequenceId> sequences;   // by choice; 0 when it has ended
+    std::vector<SequenceId> sequences;  // by choice; 0 when it has ended
     int num_open = 0;
   };
   struct Event {
@@ -102,11 +101,11 @@ class ServingEngine final : public Engine {
   void apply(const SequenceUpdate& update);
   void end_choice(SequenceId id, FinishReason reason);
   void end_request(RequestHandle handle);
-  void abort_all(FinishReason reason, const std::string& message);
+  void stop_when_drained();
+  void abort_all(const std::string& message);
   void fail(const std::string& reason);
   void set_state(EngineState state, const std::string& reason);
   void publish_metrics();
-  std::shared_ptr<ModelInfo> make_model_info(const OpenModel& open) const;
   std::optional<RequestError> refusal(const Request& request) const;
 
   const EngineOptions options_;
@@ -116,18 +115,18 @@ class ServingEngine final : public Engine {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Event> inbox_;                      // guarded by mutex_
-  EngineState state_ = EngineState::loading;     // guarded by mutex_
-  std::string reason_ = "starting";              // guarded by mutex_
-  std::shared_ptr<const ModelInfo> model_;       // guarded by mutex_
-  EngineMetrics published_;                      // guarded by mutex_
-  std::atomic<int> num_unfinished_{0};           // choices submitted and not ended
+  std::deque<Event> inbox_;                   // guarded by mutex_
+  EngineState state_ = EngineState::loading;  // guarded by mutex_
+  std::string reason_ = "starting";           // guarded by mutex_
+  std::shared_ptr<const ModelInfo> model_;    // guarded by mutex_
+  EngineMetrics published_;                   // guarded by mutex_
+  std::atomic<int> num_unfinished_{0};        // choices submitted and not ended
   std::atomic<uint64_t> next_handle_{1};
   std::atomic<bool> any_in_flight_{false};
   std::atomic<int64_t> last_progress_ms_{0};
 
   // The engine's thread only.
-  std::vector<std::unique_ptr<Scheduler>> schedulers_;   // one a replica
+  std::vector<std::unique_ptr<Scheduler>> schedulers_;  // one a replica
   std::vector<std::vector<int>> replica_ranks_;
   std::vector<RankStatus> statuses_;
   std::vector<bool> heard_;

@@ -38,9 +38,12 @@ Vocabulary vocabulary_from_gguf(const GgufFile& file) {
   } else if (model == "llama") {
     v.kind = VocabularyKind::sentencepiece;
   } else {
-    throw Error(Part::text, file.path() + ": tokenizer.ggml.model '" + std::string(model) + "' is not supported (gpt2 and llama are)");
+    throw Error(Part::text, file.path() + ": tokenizer.ggml.model '" + std::string(model) +
+                                "' is not supported (gpt2 and llama are)");
   }
-  const auto copy = [](const std::vector<std::string_view>& views) { return std::vector<std::string>(views.begin(), views.end()); };
+  const auto copy = [](const std::vector<std::string_view>& views) {
+    return std::vector<std::string>(views.begin(), views.end());
+  };
   v.tokens = copy(file.get_strings("tokenizer.ggml.tokens"));
   if (auto scores = file.find_floats("tokenizer.ggml.scores")) v.scores = std::move(*scores);
   if (auto types = file.find_ints("tokenizer.ggml.token_type")) v.token_types = std::move(*types);
@@ -68,9 +71,11 @@ void read_generation_config(const std::string& folder, int64_t vocab, TextModel&
   if (samples) {
     if (const auto value = config.find_float("temperature")) params.temperature = static_cast<float>(*value);
     if (const auto value = config.find_float("top_p")) params.top_p = static_cast<float>(*value);
-    if (const auto value = config.find_int("top_k")) params.top_k = static_cast<int>(std::clamp<int64_t>(*value, -1, vocab));
+    if (const auto value = config.find_int("top_k"))
+      params.top_k = static_cast<int>(std::clamp<int64_t>(*value, -1, vocab));
   }
-  if (const auto value = config.find_float("repetition_penalty")) params.repetition_penalty = static_cast<float>(*value);
+  if (const auto value = config.find_float("repetition_penalty"))
+    params.repetition_penalty = static_cast<float>(*value);
   if (const auto error = validate(params, vocab)) {
     text.warnings.push_back(path + ": " + error->message + "; the file's sampling defaults are not used");
   } else {
@@ -78,7 +83,8 @@ void read_generation_config(const std::string& folder, int64_t vocab, TextModel&
   }
   const auto ids = config.find_ints("eos_token_id");
   for (const int64_t id : ids.value_or(std::vector<int64_t>())) {
-    if (id < 0 || id >= vocab) throw Error(Part::text, path + ": eos_token_id " + std::to_string(id) + " is not in the vocabulary");
+    if (id < 0 || id >= vocab)
+      throw Error(Part::text, path + ": eos_token_id " + std::to_string(id) + " is not in the vocabulary");
     end_tokens.insert(static_cast<TokenId>(id));
   }
 }
@@ -96,7 +102,8 @@ TextModel read_text_model(const OpenModel& model, const std::string& chat_templa
   } else {
     const std::string& folder = model.path.path;
     const std::string config_path = folder + "/tokenizer_config.json";
-    const std::string config = std::filesystem::exists(config_path) ? read_text_file(config_path, kMaxJsonBytes) : std::string();
+    const std::string config =
+        std::filesystem::exists(config_path) ? read_text_file(config_path, kMaxJsonBytes) : std::string();
     text.tokenizer = read_tokenizer_json(read_text_file(folder + "/tokenizer.json", kMaxTokenizerBytes), config);
     const auto templates = read_tokenizer_config(config).chat_templates;
     if (const auto found = templates.find("default"); found != templates.end()) source = found->second;
@@ -110,7 +117,9 @@ TextModel read_text_model(const OpenModel& model, const std::string& chat_templa
     if (mismatch.severity == Mismatch::Severity::error) throw Error(Part::text, model.path.path + ": " + mismatch.text);
     text.warnings.push_back(model.path.path + ": " + mismatch.text);
   }
-  const auto spelling = [&](std::optional<TokenId> id) { return id ? std::string(text.tokenizer->token_bytes(*id)) : std::string(); };
+  const auto spelling = [&](std::optional<TokenId> id) {
+    return id ? std::string(text.tokenizer->token_bytes(*id)) : std::string();
+  };
   text.bos_text = spelling(text.tokenizer->bos_id());
   text.eos_text = spelling(text.tokenizer->eos_id());
   for (const TokenId id : text.tokenizer->end_of_generation_ids()) end_tokens.insert(id);

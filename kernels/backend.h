@@ -199,9 +199,11 @@ struct CpuBackendOptions {
   CpuIsa isa = CpuIsa::portable;  ///< see best_cpu_isa()
 };
 
-/// The best this machine runs, or what ECHELON_CPU_ISA (portable, avx2, avx512, avx512-vnni) asks for.
-/// Throws Error(Part::kernels) for an unknown name or one this machine lacks.
+/// The best this machine runs.
 CpuIsa best_cpu_isa();
+/// "auto" (the best), "portable", "avx2", "avx512", "vnni" or a name of to_string(). Throws Error(Part::kernels) for an unknown
+/// name, or one this machine lacks.
+CpuIsa parse_cpu_isa(std::string_view name);
 std::string_view to_string(CpuIsa isa);
 
 std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options);

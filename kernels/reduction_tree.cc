@@ -29,7 +29,8 @@ int owner(int leaf, int num_parts) {
 }  // namespace
 
 ReductionTree::ReductionTree(int64_t num_grains, int num_parts) {
-  ECHELON_CHECK(num_grains >= 1 && num_parts >= 1 && num_parts <= kNumLeaves, "{} grains, {} parts", num_grains, num_parts);
+  ECHELON_CHECK(num_grains >= 1 && num_parts >= 1 && num_parts <= kNumLeaves, "{} grains, {} parts", num_grains,
+                num_parts);
   parts_.resize(num_parts);
   for (int part = 0; part < num_parts; ++part) {
     parts_[part].first_grain = leaf_begin(num_grains, part_leaf_begin(part, num_parts));

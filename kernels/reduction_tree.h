@@ -1,13 +1,13 @@
 // The one order in which a row-parallel product (attention output, MLP down) is added, whatever the number of ranks.
 //
-// The G grains of the product's input dimension (query heads, or 64-wide pieces of the MLP) fall into 24 fixed leaves: leaf s
-// is grains [s G/24, (s+1) G/24). Empty leaves are skipped, not added. Three leaves make a subtree ((a + b) + c), eight subtrees
-// a binary tree. Part p of P (a tensor-parallel rank) owns leaves [p 24/P, (p+1) 24/P) and computes the largest sums of the
-// tree that lie wholly in its leaves: its *slots*. Whoever has all slots of all parts finishes the tree. So the bits of the
-// result do not depend on P.
+// The G grains of the product's input dimension (query heads, or 64-wide pieces of the MLP) fall into 24 fixed leaves:
+// leaf s is grains [s G/24, (s+1) G/24). Empty leaves are skipped, not added. Three leaves make a subtree ((a + b) +
+// c), eight subtrees a binary tree. Part p of P (a tensor-parallel rank) owns leaves [p 24/P, (p+1) 24/P) and computes
+// the largest sums of the tree that lie wholly in its leaves: its *slots*. Whoever has all slots of all parts finishes
+// the tree. So the bits of the result do not depend on P.
 //
-// Every binary tree whose leaves are visited in order is a postfix program: push the next value, then merge the two topmost
-// values `merges` times (top = below + top, left operand below). Both halves of the tree are written that way.
+// Every binary tree whose leaves are visited in order is a postfix program: push the next value, then merge the two
+// topmost values `merges` times (top = below + top, left operand below). Both halves of the tree are written that way.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ class ReductionTree {
     int64_t first_grain = 0;  ///< in the whole product, not in the part
     int64_t num_grains = 0;   ///< at least 1
     int merges = 0;           ///< after pushing this leaf's sum
-    int slot = -1;            ///< >= 0: then pop the value into this slot (numbered inside the part); the stack is empty after it
+    int slot = -1;  ///< >= 0: then pop the value into this slot (numbered inside the part); the stack is empty after it
   };
 
   /// num_grains >= 1, 1 <= num_parts <= 24 (checked).

@@ -18,7 +18,7 @@ enum class MessageKind : uint8_t {
   bye,  // of the channel itself
   plan,
   slots,
-  result,  // micro-batches, slot registrations, sampled tokens
+  result,  // micro-batches, sampled tokens
   status,  // a rank's state while loading, its memory, its metrics
   stop,
   failure,  // end of the job: orderly, or with a cause

@@ -105,10 +105,6 @@ void BlockPool::forget(int block) {
   b.cached = false;
 }
 
-void BlockPool::clear_cache() {
-  for (const int block : free_) forget(block);
-}
-
 int64_t BlockPool::total_references() const {
   int64_t total = 0;
   for (const Block& block : blocks_) total += block.references;

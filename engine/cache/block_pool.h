@@ -1,9 +1,10 @@
-// KV blocks of one replica, as rank 0 sees them: reference counts, the free list, and the prefix cache that lives in it.
+// KV blocks of one replica, as rank 0 sees them: reference counts, the free list, and the prefix cache that lives in
+// it.
 //
-// A block is used (references > 0), or free. A free block may still be cached: it keeps the identity of what was computed in it
-// until it is handed out again. The free list is in LRU order, so it is the cache. Numbers of plans are a total order on every
-// rank, so a block freed while planning may be handed out for the very next plan.
-// Plain data, one thread, O(1) per block but for the hash of 32 tokens.
+// A block is used (references > 0), or free. A free block may still be cached: it keeps the identity of what was
+// computed in it until it is handed out again. The free list is in LRU order, so it is the cache. Numbers of plans are
+// a total order on every rank, so a block freed while planning may be handed out for the very next plan. Plain data,
+// one thread, O(1) per block but for the hash of 32 tokens.
 #pragma once
 
 #include <array>
@@ -19,7 +20,8 @@
 
 namespace echelon {
 
-/// 128-bit chained hash of a block's tokens and all tokens before them. Only a way to find candidates: tokens are compared.
+/// 128-bit chained hash of a block's tokens and all tokens before them. Only a way to find candidates: tokens are
+/// compared.
 struct PrefixKey {
   uint64_t high = 0, low = 0;
   bool operator==(const PrefixKey&) const = default;
@@ -38,10 +40,12 @@ class BlockPool {
   int num_blocks() const { return static_cast<int>(blocks_.size()); }
   int num_free() const { return static_cast<int>(free_.size()); }
 
-  /// A block with one reference, least recently used first; what was cached in it is forgotten. Nothing when none is free.
+  /// A block with one reference, least recently used first; what was cached in it is forgotten. Nothing when none is
+  /// free.
   std::optional<int> allocate();
   void retain(int block);
-  /// Frees the block when this was its last reference. Release a sequence's last block first: then its head is evicted last.
+  /// Frees the block when this was its last reference. Release a sequence's last block first: then its head is evicted
+  /// last.
   void release(int block);
 
   /// A cached block that follows `parent` with exactly these tokens; takes a reference. Nothing when there is none.
@@ -50,8 +54,6 @@ class BlockPool {
   int count_cached_in_use(const PrefixKey& root, std::span<const TokenId> tokens) const;
   /// Says what a used block holds once it is full. The first block with a content keeps it.
   void publish(int block, const PrefixKey& parent, std::span<const TokenId> tokens);
-  /// Forgets all that is cached in free blocks.
-  void clear_cache();
 
   /// Sum of references, for the test that nothing is lost: every block is either free or referenced.
   int64_t total_references() const;

@@ -20,7 +20,8 @@ constexpr int kMaxLayers = 4096;
 /// What both formats must agree with before anything is computed from the sizes.
 void check_sizes(const ModelSpec& spec, const std::string& where) {
   const auto in = [&](const char* name, int64_t value, int64_t least, int64_t most) {
-    if (value < least || value > most) refuse(where, fmt::format("{} is {}, expected {} to {}", name, value, least, most));
+    if (value < least || value > most)
+      refuse(where, fmt::format("{} is {}, expected {} to {}", name, value, least, most));
   };
   in("hidden size", spec.hidden, 1, kMaxWidth);
   in("intermediate size", spec.intermediate, 1, kMaxWidth);
@@ -70,8 +71,10 @@ ModelSpec common_from_gguf(const GgufFile& file, const std::string& family) {
   spec.num_layers = narrow(where, "block_count", file.get_int(key("block_count")));
   spec.num_heads = narrow(where, "head_count", file.get_int(key("attention.head_count")));
   if (spec.num_heads < 1) refuse(where, key("attention.head_count") + " is 0");
-  spec.num_kv_heads = narrow(where, "head_count_kv", file.find_int(key("attention.head_count_kv")).value_or(spec.num_heads));
-  spec.head_dim = narrow(where, "key_length", file.find_int(key("attention.key_length")).value_or(spec.hidden / spec.num_heads));
+  spec.num_kv_heads =
+      narrow(where, "head_count_kv", file.find_int(key("attention.head_count_kv")).value_or(spec.num_heads));
+  spec.head_dim =
+      narrow(where, "key_length", file.find_int(key("attention.key_length")).value_or(spec.hidden / spec.num_heads));
   const int64_t value_length = file.find_int(key("attention.value_length")).value_or(spec.head_dim);
   if (value_length != spec.head_dim) refuse(where, "keys and values of different head sizes are not supported");
   spec.max_context = file.get_int(key("context_length"));
@@ -106,7 +109,8 @@ ModelSpec common_from_config(const JsonObject& config, const std::string& family
   spec.num_layers = narrow(where, "num_hidden_layers", config.get_int("num_hidden_layers"));
   spec.num_heads = narrow(where, "num_attention_heads", config.get_int("num_attention_heads"));
   if (spec.num_heads < 1) refuse(where, "num_attention_heads is 0");
-  spec.num_kv_heads = narrow(where, "num_key_value_heads", config.find_int("num_key_value_heads").value_or(spec.num_heads));
+  spec.num_kv_heads =
+      narrow(where, "num_key_value_heads", config.find_int("num_key_value_heads").value_or(spec.num_heads));
   spec.head_dim = narrow(where, "head_dim", config.find_int("head_dim").value_or(spec.hidden / spec.num_heads));
   spec.max_context = config.get_int("max_position_embeddings");
   spec.norm_epsilon = static_cast<float>(config.get_float("rms_norm_eps"));
@@ -123,7 +127,8 @@ ModelSpec common_from_config(const JsonObject& config, const std::string& family
                                      .high_freq_factor = scaling->get_float("high_freq_factor"),
                                      .original_context = scaling->get_float("original_max_position_embeddings")};
       const auto& l = *rope.llama3;
-      if (!(l.factor >= 1 && l.low_freq_factor > 0 && l.high_freq_factor > l.low_freq_factor && l.original_context >= 1)) {
+      if (!(l.factor >= 1 && l.low_freq_factor > 0 && l.high_freq_factor > l.low_freq_factor &&
+            l.original_context >= 1)) {
         refuse(where, "rope_scaling has factors out of range");
       }
     } else if (type != "default") {
@@ -141,8 +146,8 @@ ModelSpec common_from_config(const JsonObject& config, const std::string& family
 ModelSpec gemma3_from_gguf(const GgufFile& file) {
   ModelSpec spec = common_from_gguf(file, "gemma3");
   const int window = narrow(file.path(), "sliding_window", file.get_int("gemma3.attention.sliding_window"));
-  const int pattern =
-      narrow(file.path(), "sliding_window_pattern", file.find_int("gemma3.attention.sliding_window_pattern").value_or(6));
+  const int pattern = narrow(file.path(), "sliding_window_pattern",
+                             file.find_int("gemma3.attention.sliding_window_pattern").value_or(6));
   if (window < 1 || pattern < 1) refuse(file.path(), "gemma3.attention.sliding_window is out of range");
   set_gemma3_layers(spec, window, pattern, file.find_float("gemma3.rope.freq_base_swa").value_or(10000.0));
   constexpr int kLayersOf27B = 62;  // GGUF files do not say query_pre_attn_scalar; only the 27B model differs
@@ -156,7 +161,8 @@ ModelSpec gemma3_from_gguf(const GgufFile& file) {
 ModelSpec gemma3_from_config(const JsonObject& config) {
   ModelSpec spec = common_from_config(config, "gemma3");
   const int window = narrow(config.where(), "sliding_window", config.get_int("sliding_window"));
-  const int pattern = narrow(config.where(), "sliding_window_pattern", config.find_int("sliding_window_pattern").value_or(6));
+  const int pattern =
+      narrow(config.where(), "sliding_window_pattern", config.find_int("sliding_window_pattern").value_or(6));
   if (window < 1 || pattern < 1) refuse(config.where(), "sliding_window is out of range");
   set_gemma3_layers(spec, window, pattern, config.find_float("rope_local_base_freq").value_or(10000.0));
   const double scalar = config.find_float("query_pre_attn_scalar").value_or(spec.head_dim);
@@ -205,7 +211,8 @@ ModelSpec model_spec_from_config(const JsonObject& config) {
   } else if (type == "gemma3") {
     spec = gemma3_from_config(config.get_object("text_config"));
   } else {
-    refuse(config.where(), "model_type '" + type + "' is not supported (llama, mistral, qwen2, gemma3, gemma3_text are)");
+    refuse(config.where(),
+           "model_type '" + type + "' is not supported (llama, mistral, qwen2, gemma3, gemma3_text are)");
   }
   check_sizes(spec, config.where());
   return spec;

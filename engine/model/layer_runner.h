@@ -1,5 +1,5 @@
-// What a stage of the pipeline computes with: the layers of one rank. StageModel (stage_model.h) in a server; layers that only sleep in
-// the benchmark of the pipeline itself.
+// What a stage of the pipeline computes with: the layers of one rank. StageModel (stage_model.h) in a server; layers
+// that only sleep in the benchmark of the pipeline itself.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@ namespace echelon {
 
 /// Sequences' rows of one micro-batch, side by side.
 struct BatchView {
-  std::span<const TokenId> tokens;      ///< one a row
-  std::span<const Segment> segments;    ///< cover the rows in order
+  std::span<const TokenId> tokens;    ///< one a row
+  std::span<const Segment> segments;  ///< cover the rows in order
   int num_rows() const { return static_cast<int>(tokens.size()); }
 };
 
@@ -26,8 +26,9 @@ class LayerRunner {
   /// Writes the residual stream from the tokens. First stage only.
   virtual void embed(const BatchView& batch) = 0;
   virtual void run_layers(const BatchView& batch) = 0;
-  /// Logits over the whole vocabulary of the given rows (at most kLogitRows) on part 0 of the tensor group, in host memory, valid
-  /// until the next call; the other parts get an empty span. Last stage only. Rows lie vocab floats apart.
+  /// Logits over the whole vocabulary of the given rows (at most kLogitRows) on part 0 of the tensor group, in host
+  /// memory, valid until the next call; the other parts get an empty span. Last stage only. Rows lie vocab floats
+  /// apart.
   virtual std::span<const float> logits(std::span<const int> rows) = 0;
   /// The residual stream [rows, hidden], to send to the next stage or to receive from the one before.
   virtual std::span<std::byte> hidden_bytes(int rows) = 0;

@@ -1,6 +1,6 @@
-// A model as data: sizes, and which of the optional parts of the one forward pass (stage_model.h) its layers have. Filled by one short
-// function per architecture (architectures.cc) from GGUF metadata or config.json; weights that are absent are operations that
-// are absent.
+// A model as data: sizes, and which of the optional parts of the one forward pass (stage_model.h) its layers have.
+// Filled by one short function per architecture (architectures.cc) from GGUF metadata or config.json; weights that are
+// absent are operations that are absent.
 #pragma once
 
 #include <cstdint>
@@ -31,12 +31,12 @@ struct LayerSpec {
 };
 
 struct ModelSpec {
-  std::string family;            ///< "llama", "qwen2", "gemma3"
+  std::string family;  ///< "llama", "qwen2", "gemma3"
   int64_t hidden = 0, intermediate = 0, vocab = 0;
   int num_layers = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0;
   int64_t max_context = 0;
   float norm_epsilon = 1e-5f;
-  float norm_offset = 0;         ///< added to every norm's weight as stored (Gemma's safetensors)
+  float norm_offset = 0;  ///< added to every norm's weight as stored (Gemma's safetensors)
   Gate gate = Gate::silu;
   float embedding_scale = 1;
   float attention_scale = 0;
@@ -45,11 +45,13 @@ struct ModelSpec {
   std::vector<LayerSpec> layers;
 };
 
-/// Throw Error(Part::model) naming the key: an architecture we do not have, a missing or absurd size, heads that do not divide.
+/// Throw Error(Part::model) naming the key: an architecture we do not have, a missing or absurd size, heads that do not
+/// divide.
 ModelSpec model_spec_from_gguf(const GgufFile& file);
 ModelSpec model_spec_from_config(const JsonObject& config);
 
-/// Names of the tensors of a model in a file. A layer's names hold "{}" for its number; an empty name: this file format has none.
+/// Names of the tensors of a model in a file. A layer's names hold "{}" for its number; an empty name: this file format
+/// has none.
 struct WeightNames {
   std::string embedding, final_norm, head, rope_factors;
   std::string attention_norm, query, key, value, output, query_bias, key_bias, value_bias, query_norm, key_norm;

@@ -13,8 +13,8 @@ namespace echelon {
 struct OpenModel {
   ModelPath path;
   ModelFiles files;
-  std::shared_ptr<const GgufFile> gguf;   ///< null for a Hugging Face folder
-  std::vector<float> rope_factors;        ///< from the file; empty: none
+  std::shared_ptr<const GgufFile> gguf;  ///< null for a Hugging Face folder
+  std::vector<float> rope_factors;       ///< from the file; empty: none
 };
 
 /// Throws Error(Part::weights or Part::model) that names file and field.

@@ -1,9 +1,9 @@
 #include "engine/model/shard.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
 
 #include "kernels/base/check.h"
@@ -19,8 +19,10 @@ IndexRange vocab_range(int64_t vocab, int tp, int t) {
   return {first, end - first};
 }
 
-Shard make_shard(const ModelSpec& spec, const LayoutSizes& sizes, Place place, const std::vector<int>& layers_per_stage) {
-  ECHELON_CHECK(static_cast<int>(layers_per_stage.size()) == sizes.pp && sizes.tp >= 1 && sizes.tp <= kMaxTensorParallel);
+Shard make_shard(const ModelSpec& spec, const LayoutSizes& sizes, Place place,
+                 const std::vector<int>& layers_per_stage) {
+  ECHELON_CHECK(static_cast<int>(layers_per_stage.size()) == sizes.pp && sizes.tp >= 1 &&
+                sizes.tp <= kMaxTensorParallel);
   const int64_t mlp_grains = (spec.intermediate + kMlpGrain - 1) / kMlpGrain;
   Shard shard{.place = place,
               .tp = sizes.tp,
@@ -49,7 +51,8 @@ Shard make_shard(const ModelSpec& spec, const LayoutSizes& sizes, Place place, c
 
 std::vector<int> cut_layers(int num_layers, int num_stages, double head_cost) {
   if (num_stages > num_layers) {
-    throw Error(Part::model, fmt::format("{} pipeline stages are more than the model's {} layers: lower -pp", num_stages, num_layers));
+    throw Error(Part::model, fmt::format("{} pipeline stages are more than the model's {} layers: lower -pp",
+                                         num_stages, num_layers));
   }
   std::vector<int> best;
   double best_cost = 0;
@@ -72,25 +75,16 @@ std::vector<int> cut_layers(int num_layers, int num_stages, double head_cost) {
   return best;
 }
 
-std::vector<int> parse_layer_partition(const std::string& text, int num_layers, int num_stages) {
-  std::vector<int> cut;
-  const char* at = text.data();
-  const char* end = at + text.size();
-  while (at != end) {
-    int count = 0;
-    const auto [stop, error] = std::from_chars(at, end, count);
-    if (error != std::errc() || count < 1 || (stop != end && *stop != ',')) {
-      throw Error(Part::model, "--pipeline-layer-partition '" + text + "' is not a list of positive numbers like 19,11");
-    }
-    cut.push_back(count);
-    at = stop == end ? stop : stop + 1;
-  }
-  const int64_t total = std::accumulate(cut.begin(), cut.end(), int64_t{0});
-  if (static_cast<int>(cut.size()) != num_stages || total != num_layers) {
-    throw Error(Part::model, fmt::format("--pipeline-layer-partition '{}' has {} stages and {} layers; -pp says {} and the model has {}",
-                                         text, cut.size(), total, num_stages, num_layers));
-  }
-  return cut;
+void check_layer_partition(const std::vector<int>& layers_per_stage, int num_layers, int num_stages) {
+  const int64_t total = std::accumulate(layers_per_stage.begin(), layers_per_stage.end(), int64_t{0});
+  const bool positive =
+      std::all_of(layers_per_stage.begin(), layers_per_stage.end(), [](int layers) { return layers >= 1; });
+  if (positive && static_cast<int>(layers_per_stage.size()) == num_stages && total == num_layers) return;
+  throw Error(
+      Part::model,
+      fmt::format(
+          "--pipeline-layer-partition {} has {} stages and {} layers; -pp says {} stages and the model has {} layers",
+          fmt::join(layers_per_stage, ","), layers_per_stage.size(), total, num_stages, num_layers));
 }
 
 }  // namespace echelon

@@ -6,6 +6,7 @@
 
 #include "kernels/base/check.h"
 #include "kernels/base/limits.h"
+#include "kernels/base/math.h"
 
 namespace echelon {
 namespace {
@@ -28,7 +29,7 @@ Widths widths_of(const ModelSpec& spec, const Shard& shard) {
 std::vector<float> llama3_factors(const RopeSpec::Llama3& l, double base, int rotary_dim) {
   std::vector<float> factors(rotary_dim / 2);
   for (int i = 0; i < rotary_dim / 2; ++i) {
-    const double wavelength = 2 * std::numbers::pi * std::pow(base, 2.0 * i / rotary_dim);
+    const double wavelength = 2 * std::numbers::pi * math::pow(base, 2.0 * i / rotary_dim);
     const double turns = l.original_context / wavelength;
     const double blend = std::clamp((turns - l.low_freq_factor) / (l.high_freq_factor - l.low_freq_factor), 0.0, 1.0);
     factors[i] = static_cast<float>(1.0 / ((1.0 - blend) / l.factor + blend));
@@ -49,12 +50,13 @@ std::span<std::byte> writable_bytes(float* data, int64_t count) {
 struct StageModel::Workspace {
   std::unique_ptr<Buffer> hidden, qkv, gate_up, slots, sum, selected, logits;
   std::unique_ptr<Activation> normed, heads, mlp, selected_normed;
-  std::vector<float> all_logits;    ///< [kLogitRows, vocab] on part 0
-  std::vector<float> part_logits;   ///< what another part sent
+  std::vector<float> all_logits;   ///< [kLogitRows, vocab] on part 0
+  std::vector<float> part_logits;  ///< what another part sent
 };
 
-StageModel::StageModel(const ModelSpec& spec, Shard shard, StageWeights weights, Backend& backend, Communicator& tensor_group,
-                       const StageModelOptions& options, const std::vector<float>& rope_factors)
+StageModel::StageModel(const ModelSpec& spec, Shard shard, StageWeights weights, Backend& backend,
+                       Communicator& tensor_group, const StageModelOptions& options,
+                       const std::vector<float>& rope_factors)
     : spec_(spec),
       shard_(std::move(shard)),
       weights_(std::move(weights)),
@@ -64,13 +66,21 @@ StageModel::StageModel(const ModelSpec& spec, Shard shard, StageWeights weights,
       work_(std::make_unique<Workspace>()) {
   ECHELON_CHECK(tensor_group.size() == shard_.tp && tensor_group.rank() == shard_.place.tp);
   for (const RopeSpec& rope : spec_.ropes) {
-    RopePlan plan{.rotary_dim = spec_.head_dim, .base = rope.base, .frequency_factors = rope_factors,
-                  .position_scale = rope.position_scale, .magnitude = 1.0f, .max_positions = options.max_model_len};
-    if (rope_factors.empty() && rope.llama3) plan.frequency_factors = llama3_factors(*rope.llama3, rope.base, spec_.head_dim);
+    RopePlan plan{.rotary_dim = spec_.head_dim,
+                  .base = rope.base,
+                  .frequency_factors = rope_factors,
+                  .position_scale = rope.position_scale,
+                  .magnitude = 1.0f,
+                  .max_positions = options.max_model_len};
+    if (rope_factors.empty() && rope.llama3)
+      plan.frequency_factors = llama3_factors(*rope.llama3, rope.base, spec_.head_dim);
     ropes_.push_back(backend_.make_rope(plan));
   }
-  cache_ = {.data = nullptr, .type = options.kv_type, .num_blocks = options.num_blocks,
-            .num_layers = static_cast<int>(shard_.layers.count), .num_kv_heads = static_cast<int>(shard_.kv_heads.count),
+  cache_ = {.data = nullptr,
+            .type = options.kv_type,
+            .num_blocks = options.num_blocks,
+            .num_layers = static_cast<int>(shard_.layers.count),
+            .num_kv_heads = static_cast<int>(shard_.kv_heads.count),
             .head_dim = spec_.head_dim};
   kv_buffer_ = backend_.allocate(static_cast<size_t>(cache_.block_bytes() * cache_.num_blocks));
   cache_.data = kv_buffer_->data();
@@ -111,8 +121,12 @@ size_t StageModel::activation_bytes(const ModelSpec& spec, const Shard& shard, c
 }
 
 size_t StageModel::kv_block_bytes(const ModelSpec& spec, const Shard& shard, KvType type) {
-  const KvCacheView view{.data = nullptr, .type = type, .num_blocks = 0, .num_layers = static_cast<int>(shard.layers.count),
-                         .num_kv_heads = static_cast<int>(shard.kv_heads.count), .head_dim = spec.head_dim};
+  const KvCacheView view{.data = nullptr,
+                         .type = type,
+                         .num_blocks = 0,
+                         .num_layers = static_cast<int>(shard.layers.count),
+                         .num_kv_heads = static_cast<int>(shard.kv_heads.count),
+                         .head_dim = spec.head_dim};
   return static_cast<size_t>(view.block_bytes());
 }
 
@@ -120,7 +134,9 @@ Matrix StageModel::hidden(int rows) const {
   return {reinterpret_cast<float*>(work_->hidden->data()), rows, spec_.hidden, spec_.hidden};
 }
 
-std::span<std::byte> StageModel::hidden_bytes(int rows) { return writable_bytes(hidden(rows).data, rows * spec_.hidden); }
+std::span<std::byte> StageModel::hidden_bytes(int rows) {
+  return writable_bytes(hidden(rows).data, rows * spec_.hidden);
+}
 
 void StageModel::embed(const BatchView& batch) {
   backend_.embed(*weights_.embedding, batch.tokens, spec_.embedding_scale, hidden(batch.num_rows()));
@@ -166,7 +182,8 @@ void StageModel::attention_block(const LayerWeights& layer, int local_layer, con
     backend_.rope_and_cache(qkv, batch.segments, plan, cache_, local_layer);
     backend_.attention(qkv, batch.segments, plan, cache_, local_layer, *work_->heads);
     const int64_t slot = int64_t{rows} * spec_.hidden;
-    float* slots = reinterpret_cast<float*>(work_->slots->data()) + shard_.attention_tree.first_slot(shard_.place.tp) * slot;
+    float* slots =
+        reinterpret_cast<float*>(work_->slots->data()) + shard_.attention_tree.first_slot(shard_.place.tp) * slot;
     project(*work_->heads, rows, layer.output, {slots, rows, spec_.hidden, spec_.hidden}, slot);
   }
   sum_parts(shard_.attention_tree, rows, layer.post_attention_norm);
@@ -186,7 +203,8 @@ void StageModel::mlp_block(const LayerWeights& layer, int rows) {
   sum_parts(shard_.mlp_tree, rows, layer.post_mlp_norm);
 }
 
-void StageModel::project(const Activation& x, int64_t rows, const Projection& projection, Matrix out, int64_t slot_stride) {
+void StageModel::project(const Activation& x, int64_t rows, const Projection& projection, Matrix out,
+                         int64_t slot_stride) {
   for (const Projection::Piece& piece : projection.pieces) {
     const float* bias = projection.bias ? projection.bias + piece.first_column : nullptr;
     const Matrix columns{out.data + piece.first_column, rows, piece.matrix->rows(), out.stride};
@@ -238,14 +256,17 @@ void StageModel::exchange_slices(const ReductionTree& tree, int rows) {
     std::vector<std::span<std::byte>> theirs(tp);
     for (int part = 0; part < tp; ++part) {
       if (part == me) continue;
-      if (round < tree.num_slots(me)) mine[part] = bytes_of(slice(slots + (tree.first_slot(me) + round) * slot, part), count(part));
-      if (round < tree.num_slots(part)) theirs[part] = writable_bytes(slice(slots + (tree.first_slot(part) + round) * slot, me), count(me));
+      if (round < tree.num_slots(me))
+        mine[part] = bytes_of(slice(slots + (tree.first_slot(me) + round) * slot, part), count(part));
+      if (round < tree.num_slots(part))
+        theirs[part] = writable_bytes(slice(slots + (tree.first_slot(part) + round) * slot, me), count(me));
     }
     tensor_group_.all_to_all(mine, theirs);
   }
   std::vector<const float*> pointers;
   for (int i = 0; i < tree.total_slots(); ++i) pointers.push_back(slice(slots + i * slot, me));
-  backend_.reduce_slots(pointers, width, tree.finish_merges(), {slice(sum, me), first_row(me + 1) - first_row(me), width, width});
+  backend_.reduce_slots(pointers, width, tree.finish_merges(),
+                        {slice(sum, me), first_row(me + 1) - first_row(me), width, width});
   std::vector<std::span<std::byte>> all;
   for (int part = 0; part < tp; ++part) all.push_back(writable_bytes(slice(sum, part), count(part)));
   tensor_group_.all_gather(all[me], all);
@@ -256,12 +277,14 @@ std::span<const float> StageModel::logits(std::span<const int> rows) {
   const int64_t count = static_cast<int64_t>(rows.size()), vocab = spec_.vocab, columns = shard_.vocab.count;
   float* selected = reinterpret_cast<float*>(work_->selected->data());
   for (int64_t i = 0; i < count; ++i) {
-    backend_.copy_from_host(selected + i * spec_.hidden, hidden(options_.max_rows).row(rows[i]), spec_.hidden * sizeof(float));
+    backend_.copy_from_host(selected + i * spec_.hidden, hidden(options_.max_rows).row(rows[i]),
+                            spec_.hidden * sizeof(float));
   }
   float* part = reinterpret_cast<float*>(work_->logits->data());
   if (columns > 0) {
     const Matrix out{part, count, columns, columns};
-    backend_.rms_norm({selected, count, spec_.hidden, spec_.hidden}, weights_.final_norm, spec_.norm_epsilon, *work_->selected_normed);
+    backend_.rms_norm({selected, count, spec_.hidden, spec_.hidden}, weights_.final_norm, spec_.norm_epsilon,
+                      *work_->selected_normed);
     project(*work_->selected_normed, count, weights_.head, out, 0);
     if (spec_.logits_softcap > 0) backend_.softcap(out, spec_.logits_softcap);
   }

@@ -1,6 +1,6 @@
-// One forward pass over the layers of one stage, with optional parts (norms, biases, QK norm, windows, gates) as the weights have them.
-// Tensor-parallel ranks call it with the same arguments in the same order; sums follow the model's reduction trees, so the numbers do
-// not depend on how many ranks there are.
+// One forward pass over the layers of one stage, with optional parts (norms, biases, QK norm, windows, gates) as the
+// weights have them. Tensor-parallel ranks call it with the same arguments in the same order; sums follow the model's
+// reduction trees, so the numbers do not depend on how many ranks there are.
 #pragma once
 
 #include <memory>
@@ -16,8 +16,8 @@
 namespace echelon {
 
 struct StageModelOptions {
-  int max_rows = 512;            ///< of one micro-batch
-  int64_t max_model_len = 0;     ///< for the rope tables
+  int max_rows = 512;         ///< of one micro-batch
+  int64_t max_model_len = 0;  ///< for the rope tables
   int64_t num_blocks = 0;
   KvType kv_type = KvType::bf16;
 };

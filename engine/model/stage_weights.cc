@@ -23,7 +23,9 @@ const std::string& head_name(const ModelFiles& model) {
 std::vector<NamedRows> qkv_rows(const ModelFiles& model, const Shard& shard, int layer) {
   const ModelSpec& s = model.spec;
   const auto rows = [&](const std::string& pattern, int heads, IndexRange take) {
-    return NamedRows{layer_name(pattern, layer), int64_t{heads} * s.head_dim, s.hidden,
+    return NamedRows{layer_name(pattern, layer),
+                     int64_t{heads} * s.head_dim,
+                     s.hidden,
                      {take.first * s.head_dim, take.count * s.head_dim}};
   };
   return {rows(model.names.query, s.num_heads, shard.heads), rows(model.names.key, s.num_kv_heads, shard.kv_heads),
@@ -49,7 +51,8 @@ struct SlicedMatrix {
 };
 
 /// grain: columns of one grain of the tree.
-SlicedMatrix sliced(const std::string& name, int64_t rows, int64_t cols, int64_t grain, const ReductionTree& tree, int part) {
+SlicedMatrix sliced(const std::string& name, int64_t rows, int64_t cols, int64_t grain, const ReductionTree& tree,
+                    int part) {
   SlicedMatrix matrix{name, rows, cols, {}, {}};
   for (const ReductionTree::Leaf& leaf : tree.leaves(part)) {
     const int64_t first = leaf.first_grain * grain;
@@ -69,7 +72,8 @@ SlicedMatrix output_matrix(const ModelFiles& model, const Shard& shard, int laye
 
 SlicedMatrix down_matrix(const ModelFiles& model, const Shard& shard, int layer) {
   const ModelSpec& s = model.spec;
-  return sliced(layer_name(model.names.down, layer), s.hidden, s.intermediate, kMlpGrain, shard.mlp_tree, shard.place.tp);
+  return sliced(layer_name(model.names.down, layer), s.hidden, s.intermediate, kMlpGrain, shard.mlp_tree,
+                shard.place.tp);
 }
 
 /// Packs what a shard needs and keeps the small vectors.
@@ -81,7 +85,8 @@ class Loader {
   StageWeights load() {
     const WeightNames& names = model_.names;
     if (shard_.is_first_stage()) {
-      out_.embedding = backend_.make_embedding(model_.weights->matrix(names.embedding, model_.spec.vocab, model_.spec.hidden));
+      out_.embedding =
+          backend_.make_embedding(model_.weights->matrix(names.embedding, model_.spec.vocab, model_.spec.hidden));
     }
     for (int64_t layer = shard_.layers.first; layer < shard_.layers.end(); ++layer) load_layer(static_cast<int>(layer));
     if (shard_.is_last_stage()) {
@@ -152,7 +157,9 @@ class Loader {
   }
 
   void advance(const std::string& name, int64_t part, int64_t whole) {
-    if (progress_) progress_->advance(model_.weights->find(name)->num_bytes * static_cast<uint64_t>(part) / static_cast<uint64_t>(whole));
+    if (progress_)
+      progress_->advance(model_.weights->find(name)->num_bytes * static_cast<uint64_t>(part) /
+                         static_cast<uint64_t>(whole));
   }
 
   const float* keep(const std::vector<float>& values) {
@@ -188,7 +195,8 @@ class Loader {
     }
     if (present == 0) return nullptr;
     if (present != 3) {
-      throw Error(Part::model, model_.weights->path() + ": layer " + std::to_string(layer) + " has some but not all of the query, key and value biases");
+      throw Error(Part::model, model_.weights->path() + ": layer " + std::to_string(layer) +
+                                   " has some but not all of the query, key and value biases");
     }
     return keep(values);
   }
@@ -271,7 +279,8 @@ size_t stage_weight_bytes(const ModelFiles& model, const Shard& shard, const Bac
     if (run > 0) total += backend.packed_bytes(coding, run, cols);
   };
   const auto add_slice = [&](const SlicedMatrix& matrix) {
-    total += backend.packed_bytes(model.weights->matrix(matrix.name, matrix.rows, matrix.cols)->coding(), matrix.rows, matrix.columns.count);
+    total += backend.packed_bytes(model.weights->matrix(matrix.name, matrix.rows, matrix.cols)->coding(), matrix.rows,
+                                  matrix.columns.count);
   };
   for (int64_t i = shard.layers.first; i < shard.layers.end(); ++i) {
     const int layer = static_cast<int>(i);
@@ -290,13 +299,14 @@ size_t stage_weight_bytes(const ModelFiles& model, const Shard& shard, const Bac
 
 uint64_t stage_file_bytes(const ModelFiles& model, const Shard& shard) {
   uint64_t total = 0;
-  for_each_matrix(model, shard, [&](const std::string& name, int64_t rows, int64_t cols, int64_t all_rows, int64_t all_cols) {
-    if (const TensorInfo* info = model.weights->find(name)) {
-      const uint64_t part = rows == all_rows ? static_cast<uint64_t>(cols) : static_cast<uint64_t>(rows);
-      const uint64_t whole = rows == all_rows ? static_cast<uint64_t>(all_cols) : static_cast<uint64_t>(all_rows);
-      total += info->num_bytes * part / whole;
-    }
-  });
+  for_each_matrix(
+      model, shard, [&](const std::string& name, int64_t rows, int64_t cols, int64_t all_rows, int64_t all_cols) {
+        if (const TensorInfo* info = model.weights->find(name)) {
+          const uint64_t part = rows == all_rows ? static_cast<uint64_t>(cols) : static_cast<uint64_t>(rows);
+          const uint64_t whole = rows == all_rows ? static_cast<uint64_t>(all_cols) : static_cast<uint64_t>(all_rows);
+          total += info->num_bytes * part / whole;
+        }
+      });
   return total;
 }
 
@@ -307,7 +317,8 @@ double head_cost(const ModelFiles& model) {
   };
   const WeightNames& n = model.names;
   double layer = 0;
-  for (const std::string* pattern : {&n.query, &n.key, &n.value, &n.output, &n.gate, &n.up, &n.down}) layer += bytes(layer_name(*pattern, 0));
+  for (const std::string* pattern : {&n.query, &n.key, &n.value, &n.output, &n.gate, &n.up, &n.down})
+    layer += bytes(layer_name(*pattern, 0));
   return layer > 0 ? 0.5 * bytes(head_name(model)) / layer : 0.0;
 }
 

@@ -12,8 +12,8 @@
 
 namespace echelon {
 
-/// A product whose output rows may be coded in several ways in the file (Q4_K beside Q6_K): one packed matrix for each run of rows
-/// of one coding, with the first output column it writes.
+/// A product whose output rows may be coded in several ways in the file (Q4_K beside Q6_K): one packed matrix for each
+/// run of rows of one coding, with the first output column it writes.
 struct Projection {
   struct Piece {
     std::unique_ptr<PackedMatrix> matrix;
@@ -40,10 +40,10 @@ struct LayerWeights {
 };
 
 struct StageWeights {
-  std::unique_ptr<EmbeddingTable> embedding;   ///< first stage
+  std::unique_ptr<EmbeddingTable> embedding;  ///< first stage
   std::vector<LayerWeights> layers;
-  const float* final_norm = nullptr;           ///< last stage
-  Projection head;                             ///< last stage: this part's vocabulary rows
+  const float* final_norm = nullptr;             ///< last stage
+  Projection head;                               ///< last stage: this part's vocabulary rows
   std::vector<std::unique_ptr<Buffer>> vectors;  ///< owns what the pointers above point to
   size_t size_bytes() const;
 };
@@ -63,8 +63,8 @@ size_t stage_weight_bytes(const ModelFiles& model, const Shard& shard, const Bac
 /// Bytes of the file that load_stage_weights() reads (for the progress bar).
 uint64_t stage_file_bytes(const ModelFiles& model, const Shard& shard);
 
-/// The LM head's cost in units of a layer: half of what its bytes say, because it runs for every decode but for hardly any
-/// prompt token.
+/// The LM head's cost in units of a layer: half of what its bytes say, because it runs for every decode but for hardly
+/// any prompt token.
 double head_cost(const ModelFiles& model);
 
 }  // namespace echelon

@@ -1,5 +1,6 @@
-// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): random numbers as a pure function of a
-// key and a counter, so that sampling has no state and commutes with batch, slot, vocabulary shard and replay.
+// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): random numbers as a pure
+// function of a key and a counter, so that sampling has no state and commutes with batch, slot, vocabulary shard and
+// replay.
 #pragma once
 
 #include <array>

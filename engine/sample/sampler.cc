@@ -41,10 +41,12 @@ TokenId best_token(std::span<const float> logits) {
 
 }  // namespace
 
-SamplingState::SamplingState(const SamplingParams& sampling, int choice_index, int num_prompt_tokens, std::span<const TokenId> tokens)
+SamplingState::SamplingState(const SamplingParams& sampling, int choice_index, int num_prompt_tokens,
+                             std::span<const TokenId> tokens)
     : params(sampling), choice(choice_index), num_prompt(num_prompt_tokens) {
   if (!params.has_penalties()) return;
-  for (size_t i = 0; i < tokens.size(); ++i) ++(static_cast<int>(i) < num_prompt ? prompt_counts : output_counts)[tokens[i]];
+  for (size_t i = 0; i < tokens.size(); ++i)
+    ++(static_cast<int>(i) < num_prompt ? prompt_counts : output_counts)[tokens[i]];
 }
 
 void SamplingState::note_output(TokenId token) {
@@ -134,7 +136,8 @@ void Sampler::truncate(const SamplingParams& params) {
     };
     std::nth_element(candidates_.begin(), candidates_.begin() + params.top_k, candidates_.end(), better);
     candidates_.resize(params.top_k);
-    std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
+    std::sort(candidates_.begin(), candidates_.end(),
+              [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
   }
   if (params.top_p < 1) keep_top_p(params.top_p);
 }
@@ -152,8 +155,8 @@ void Sampler::keep_top_p(double top_p) {
   size_t sorted = 0;
   for (size_t chunk = 64; sorted < candidates_.size(); chunk *= 4) {  // sort only as far as the mass needs
     const size_t end = std::min(sorted + chunk, candidates_.size());
-    std::partial_sort(candidates_.begin() + static_cast<ptrdiff_t>(sorted), candidates_.begin() + static_cast<ptrdiff_t>(end),
-                      candidates_.end(), better);
+    std::partial_sort(candidates_.begin() + static_cast<ptrdiff_t>(sorted),
+                      candidates_.begin() + static_cast<ptrdiff_t>(end), candidates_.end(), better);
     for (; sorted < end; ++sorted) {
       mass += math::exp(candidates_[sorted].value - most);
       if (mass >= top_p * whole) {

@@ -1,9 +1,10 @@
 // Chooses the next token of a sequence from its logits, and says how likely tokens were.
 //
-// Order of steps as in vLLM: tokens not allowed yet (min_tokens), penalties, temperature, min_p, top_k, top_p, then a draw. Candidates
-// are ordered by (logit descending, id ascending); masses are float64 sums. The draw is Gumbel-max with counter-based noise:
-// key = seed, counter = {token / 4, position, choice, stream}, lane = token mod 4: frozen, because a token of a stream must come
-// out the same after a restart on any layout. Log-probabilities are those of the raw logits.
+// Order of steps as in vLLM: tokens not allowed yet (min_tokens), penalties, temperature, min_p, top_k, top_p, then a
+// draw. Candidates are ordered by (logit descending, id ascending); masses are float64 sums. The draw is Gumbel-max
+// with counter-based noise: key = seed, counter = {token / 4, position, choice, stream}, lane = token mod 4: frozen,
+// because a token of a stream must come out the same after a restart on any layout. Log-probabilities are those of the
+// raw logits.
 #pragma once
 
 #include <span>
@@ -28,7 +29,8 @@ struct SamplingState {
 
   SamplingState() = default;
   /// tokens: prompt and output so far; may be empty when the parameters have no penalties.
-  SamplingState(const SamplingParams& sampling, int choice_index, int num_prompt_tokens, std::span<const TokenId> tokens);
+  SamplingState(const SamplingParams& sampling, int choice_index, int num_prompt_tokens,
+                std::span<const TokenId> tokens);
   void note_output(TokenId token);
 };
 

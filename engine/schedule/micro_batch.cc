@@ -78,9 +78,9 @@ void expect_header(WireReader& in, uint32_t magic) {
 void check_counts(const MicroBatch& batch) {
   int64_t tokens = 0, blocks = 0, targets = 0;
   for (const PlanRow& row : batch.rows) {
-    if (row.num_tokens < 1 || row.num_new_blocks < 0 || row.first_position < 0 ||
-        row.first_position > kMaxModelLen || row.targets_from < 0 || row.num_targets < 0 ||
-        int64_t{row.targets_from} + row.num_targets > row.num_tokens || row.sample > 1) {
+    if (row.num_tokens < 1 || row.num_new_blocks < 0 || row.first_position < 0 || row.first_position > kMaxModelLen ||
+        row.targets_from < 0 || row.num_targets < 0 || int64_t{row.targets_from} + row.num_targets > row.num_tokens ||
+        row.sample > 1) {
       throw WireError("plan row has numbers out of range");
     }
     tokens += row.num_tokens;

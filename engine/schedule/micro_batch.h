@@ -1,5 +1,6 @@
-// One step of one replica as plain data: which tokens of which sequences run, in which blocks. Rank 0 sends the same bytes to every
-// rank of the replica; every rank runs them in the order of their numbers. And the answer of the last stage.
+// One step of one replica as plain data: which tokens of which sequences run, in which blocks. Rank 0 sends the same
+// bytes to every rank of the replica; every rank runs them in the order of their numbers. And the answer of the last
+// stage.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +17,10 @@ namespace echelon {
 struct SlotRegistration {
   int32_t slot = 0;
   uint32_t generation = 0;
-  int32_t choice = 0;                    ///< part of the random counter
-  int32_t num_prompt = 0;                ///< prompt tokens (what follows is output)
+  int32_t choice = 0;      ///< part of the random counter
+  int32_t num_prompt = 0;  ///< prompt tokens (what follows is output)
   SamplingParams sampling;
-  std::vector<TokenId> tokens;           ///< all tokens so far, only when a penalty needs them
+  std::vector<TokenId> tokens;  ///< all tokens so far, only when a penalty needs them
 };
 
 /// Consecutive tokens of one sequence.
@@ -27,11 +28,11 @@ struct PlanRow {
   int32_t slot = 0;
   uint32_t generation = 0;
   int32_t first_position = 0;
-  int32_t num_tokens = 0;                ///< these of MicroBatch::tokens, in the order of the rows
-  int32_t num_new_blocks = 0;            ///< these of MicroBatch::new_blocks, appended to the slot's table
-  int32_t targets_from = 0;              ///< tokens [targets_from, targets_from + num_targets) want the log-probability
-  int32_t num_targets = 0;               ///< of the prompt token that follows them
-  uint32_t sample = 0;                   ///< 1: the last token's logits choose the next token
+  int32_t num_tokens = 0;      ///< these of MicroBatch::tokens, in the order of the rows
+  int32_t num_new_blocks = 0;  ///< these of MicroBatch::new_blocks, appended to the slot's table
+  int32_t targets_from = 0;    ///< tokens [targets_from, targets_from + num_targets) want the log-probability
+  int32_t num_targets = 0;     ///< of the prompt token that follows them
+  uint32_t sample = 0;         ///< 1: the last token's logits choose the next token
 };
 
 struct MicroBatch {
@@ -46,8 +47,8 @@ struct MicroBatch {
 };
 
 std::vector<std::byte> encode(const MicroBatch& batch);
-/// Throws WireError for bytes that no encode() made: sizes are checked before they are used, counts must agree with each other.
-/// Ranges that depend on the model (token ids, blocks, slots) are checked by SlotTable and Stage.
+/// Throws WireError for bytes that no encode() made: sizes are checked before they are used, counts must agree with
+/// each other. Ranges that depend on the model (token ids, blocks, slots) are checked by SlotTable and Stage.
 MicroBatch decode_micro_batch(std::span<const std::byte> bytes);
 
 /// What the last stage found for one row of the plan.
@@ -55,14 +56,14 @@ struct RowResult {
   int32_t slot = 0;
   uint32_t generation = 0;
   bool sampled = false;
-  OutputToken token;                         ///< when sampled
-  std::vector<TokenLogprob> prompt_logprobs; ///< one a target
+  OutputToken token;                          ///< when sampled
+  std::vector<TokenLogprob> prompt_logprobs;  ///< one a target
 };
 
 struct StepResult {
   uint32_t epoch = 0;
   uint64_t number = 0;
-  std::vector<RowResult> rows;               ///< only rows that sampled or have prompt log-probabilities
+  std::vector<RowResult> rows;  ///< only rows that sampled or have prompt log-probabilities
 };
 
 std::vector<std::byte> encode(const StepResult& result);

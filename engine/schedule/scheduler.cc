@@ -9,8 +9,13 @@
 namespace echelon {
 namespace {
 
-/// With several micro-batches in flight a prompt is cut into chunks of at least this many tokens, so that all stages get work.
+/// With several micro-batches in flight a prompt is cut into chunks of at least this many tokens, so that all stages
+/// get work.
 constexpr int kMinChunk = 64;
+
+/// Tokens that one plan's registrations may carry for penalties (4 MiB): a plan has to fit into one frame of the
+/// control channel.
+constexpr size_t kMaxRegistrationTokens = size_t{1} << 20;
 
 int blocks_for(int64_t num_tokens) { return static_cast<int>((num_tokens + kBlockTokens - 1) / kBlockTokens); }
 
@@ -107,7 +112,8 @@ int Scheduler::prefill_budget(const Draft& draft) const {
     if (pending > int64_t{2} * options_.depth * options_.max_batch_tokens) break;
   }
   const int64_t share = (pending + 2 * options_.depth - 1) / (2 * options_.depth);
-  return static_cast<int>(std::clamp<int64_t>(share, std::min(kMinChunk, options_.max_batch_tokens), options_.max_batch_tokens));
+  return static_cast<int>(
+      std::clamp<int64_t>(share, std::min(kMinChunk, options_.max_batch_tokens), options_.max_batch_tokens));
 }
 
 void Scheduler::plan_prefills(Draft& draft) {
@@ -122,7 +128,8 @@ void Scheduler::plan_prefills(Draft& draft) {
   }
 }
 
-/// A sequence may start when its rows in flight from before a preemption are back, and choice 0 has its prompt in blocks to share.
+/// A sequence may start when its rows in flight from before a preemption are back, and choice 0 has its prompt in
+/// blocks to share.
 bool Scheduler::may_start(const Sequence& sequence) const {
   if (sequence.num_in_flight > 0) return false;
   if (sequence.choice == 0 || sequence.admitted_before) return true;
@@ -132,9 +139,13 @@ bool Scheduler::may_start(const Sequence& sequence) const {
 
 void Scheduler::admit_waiting(Draft& draft) {
   std::vector<Sequence*> candidates(waiting_.begin(), waiting_.end());
+  size_t registered_tokens = 0;
   for (Sequence* sequence : candidates) {
     if (draft.tokens_left == 0 || free_slots_.empty()) break;
     if (!may_start(*sequence)) continue;
+    const size_t penalty_tokens = sequence->sampling.has_penalties() ? sequence->tokens.size() : 0;
+    if (registered_tokens > 0 && registered_tokens + penalty_tokens > kMaxRegistrationTokens) break;
+    registered_tokens += penalty_tokens;
     // Room for all it has now and one block more, so that a new sequence does not push out the next one at once.
     if (!running_.empty() && pool_.num_free() < num_free_needed(*sequence) + 1) break;
     admit(*sequence, draft);
@@ -152,7 +163,8 @@ int Scheduler::num_free_needed(const Sequence& sequence) const {
 int Scheduler::num_shareable(const Sequence& sequence) const {
   const Sequence* first = sequence.choice > 0 ? find(sequence.first_choice) : nullptr;
   if (!first || !first->running) return 0;
-  const int in_tokens = std::min({static_cast<int>(sequence.tokens.size()) - 1, first->num_prompt, first->num_scheduled});
+  const int in_tokens =
+      std::min({static_cast<int>(sequence.tokens.size()) - 1, first->num_prompt, first->num_scheduled});
   return in_tokens / kBlockTokens;
 }
 
@@ -180,17 +192,20 @@ void Scheduler::admit(Sequence& sequence, Draft& draft) {
   draft.batch.registrations.push_back(std::move(registration));
 }
 
-/// Full blocks of the prefix that are already computed: choice 0's, or those in the cache. At least one token is left to run.
+/// Full blocks of the prefix that are already computed: choice 0's, or those in the cache. At least one token is left
+/// to run.
 void Scheduler::take_cached_blocks(Sequence& sequence) {
   ECHELON_CHECK(sequence.blocks.empty() && sequence.num_scheduled == 0);
   sequence.keys.clear();
-  const bool wants_prompt = sequence.sampling.num_prompt_logprobs >= 0 && sequence.num_prompt_logprobs < sequence.num_prompt - 1;
+  const bool wants_prompt =
+      sequence.sampling.num_prompt_logprobs >= 0 && sequence.num_prompt_logprobs < sequence.num_prompt - 1;
   if (wants_prompt) return;  // every prompt position has to be run for its logits
   const int limit = (static_cast<int>(sequence.tokens.size()) - 1) / kBlockTokens;
   const int shared = num_shareable(sequence);
   PrefixKey parent = root_key(0);
   for (int i = 0; i < limit; ++i) {
-    const auto tokens = std::span<const TokenId>(sequence.tokens).subspan(static_cast<size_t>(i) * kBlockTokens, kBlockTokens);
+    const auto tokens =
+        std::span<const TokenId>(sequence.tokens).subspan(static_cast<size_t>(i) * kBlockTokens, kBlockTokens);
     std::optional<int> block;
     if (i < shared) {
       block = find(sequence.first_choice)->blocks[i];
@@ -208,8 +223,8 @@ void Scheduler::take_cached_blocks(Sequence& sequence) {
   num_prefix_hits_ += sequence.num_scheduled;
 }
 
-/// Adds the next tokens of a running sequence to the draft; an admission's row carries its shared blocks, too. False when there
-/// is no room for their blocks (the sequence may have been preempted itself).
+/// Adds the next tokens of a running sequence to the draft; an admission's row carries its shared blocks, too. False
+/// when there is no room for their blocks (the sequence may have been preempted itself).
 bool Scheduler::add_row(Sequence& sequence, int num_tokens, Draft& draft, bool is_admission) {
   const int blocks_before = is_admission ? 0 : static_cast<int>(sequence.blocks.size());
   if (!reserve_blocks(sequence, num_tokens, draft)) {
@@ -227,7 +242,8 @@ bool Scheduler::add_row(Sequence& sequence, int num_tokens, Draft& draft, bool i
   row.num_new_blocks = static_cast<int>(sequence.blocks.size()) - blocks_before;
   row.sample = num_tokens == sequence.num_pending();
   if (sequence.sampling.num_prompt_logprobs >= 0) {
-    // Position p gives the log-probability of prompt token p + 1; those delivered before a preemption are not asked for again.
+    // Position p gives the log-probability of prompt token p + 1; those delivered before a preemption are not asked for
+    // again.
     const int from = std::max(row.first_position, sequence.num_prompt_logprobs);
     const int to = std::min(row.first_position + num_tokens, sequence.num_prompt - 1);
     if (to > from) {
@@ -238,10 +254,14 @@ bool Scheduler::add_row(Sequence& sequence, int num_tokens, Draft& draft, bool i
   }
   const auto tokens = sequence.tokens.begin() + sequence.num_scheduled;
   draft.batch.tokens.insert(draft.batch.tokens.end(), tokens, tokens + num_tokens);
-  draft.batch.new_blocks.insert(draft.batch.new_blocks.end(), sequence.blocks.begin() + blocks_before, sequence.blocks.end());
+  draft.batch.new_blocks.insert(draft.batch.new_blocks.end(), sequence.blocks.begin() + blocks_before,
+                                sequence.blocks.end());
   draft.batch.rows.push_back(row);
-  draft.record.rows.push_back({.sequence = sequence.id, .slot = sequence.slot, .generation = sequence.generation,
-                               .sample = row.sample != 0, .num_targets = row.num_targets});
+  draft.record.rows.push_back({.sequence = sequence.id,
+                               .slot = sequence.slot,
+                               .generation = sequence.generation,
+                               .sample = row.sample != 0,
+                               .num_targets = row.num_targets});
   draft.members.push_back(&sequence);
   draft.tokens_left -= num_tokens;
   sequence.num_scheduled += num_tokens;
@@ -261,7 +281,8 @@ bool Scheduler::reserve_blocks(Sequence& sequence, int num_tokens, Draft& draft)
     }
     Sequence* victim = choose_victim(draft);
     if (!victim || victim == &sequence || WaitingOrder()(victim, &sequence)) {
-      // Nobody behind this sequence can give way: it gives back what it just took, and itself when it is the last in order.
+      // Nobody behind this sequence can give way: it gives back what it just took, and itself when it is the last in
+      // order.
       while (sequence.blocks.size() > before) {
         pool_.release(sequence.blocks.back());
         sequence.blocks.pop_back();
@@ -335,11 +356,16 @@ std::vector<SequenceUpdate> Scheduler::commit(const StepResult& result) {
     Sequence& sequence = *found->second;
     --sequence.num_in_flight;
     if (!answer) continue;
-    SequenceUpdate update{.sequence = sequence.id, .num_cached = sequence.num_cached, .prompt_logprobs = answer->prompt_logprobs,
-                          .token = {}, .finish = {}, .stop_token = {}};
+    SequenceUpdate update{.sequence = sequence.id,
+                          .num_cached = sequence.num_cached,
+                          .prompt_logprobs = answer->prompt_logprobs,
+                          .token = {},
+                          .finish = {},
+                          .stop_token = {}};
     sequence.num_prompt_logprobs += row.num_targets;
     if (row.sample) {
       const TokenId token = answer->token.token;
+      if (token >= options_.vocab) throw WireError("result has a token that is not in the vocabulary");
       update.token = answer->token;
       sequence.tokens.push_back(token);
       update.finish = finish_reason(sequence, token);
@@ -354,7 +380,9 @@ std::vector<SequenceUpdate> Scheduler::commit(const StepResult& result) {
 
 std::optional<FinishReason> Scheduler::finish_reason(const Sequence& sequence, TokenId token) const {
   if (token < 0) return FinishReason::error;  // no logit was finite (sampler.h)
-  const auto contains = [&](const std::vector<TokenId>& ids) { return std::find(ids.begin(), ids.end(), token) != ids.end(); };
+  const auto contains = [&](const std::vector<TokenId>& ids) {
+    return std::find(ids.begin(), ids.end(), token) != ids.end();
+  };
   if (sequence.num_output() > sequence.sampling.min_tokens) {
     if (!sequence.sampling.ignore_eos && contains(options_.end_tokens)) return FinishReason::stop;
     if (contains(sequence.sampling.stop_token_ids)) return FinishReason::stop;
@@ -381,10 +409,12 @@ void Scheduler::check_integrity() const {
     references += static_cast<int64_t>(sequence->blocks.size());
     ECHELON_CHECK(sequence->running == (sequence->slot >= 0));
     ECHELON_CHECK(sequence->running || (sequence->blocks.empty() && sequence->num_scheduled == 0));
-    ECHELON_CHECK(!sequence->running || blocks_for(sequence->num_scheduled) <= static_cast<int>(sequence->blocks.size()));
+    ECHELON_CHECK(!sequence->running ||
+                  blocks_for(sequence->num_scheduled) <= static_cast<int>(sequence->blocks.size()));
     ECHELON_CHECK(sequence->running != (waiting_.count(sequence.get()) == 1));
   }
-  ECHELON_CHECK(references == pool_.total_references(), "{} references, {} counted", references, pool_.total_references());
+  ECHELON_CHECK(references == pool_.total_references(), "{} references, {} counted", references,
+                pool_.total_references());
   ECHELON_CHECK(sequences_.size() == running_.size() + waiting_.size());
   ECHELON_CHECK(free_slots_.size() + running_.size() == generations_.size());
 }

@@ -1,12 +1,12 @@
 // Which tokens run next. Pure planning over plain data: no clock, no transport, no model, no thread.
 //
-// next() plans one micro-batch: running sequences with a token to run (decodes, spread evenly over the micro-batches in flight),
-// then chunks of prompts, then new sequences, within a budget of tokens, with blocks from the pool. commit() takes the last
-// stage's answer. Up to `depth` micro-batches are in flight; chunks of one prompt may follow each other.
+// next() plans one micro-batch: running sequences with a token to run (decodes, spread evenly over the micro-batches in
+// flight), then chunks of prompts, then new sequences, within a budget of tokens, with blocks from the pool. commit()
+// takes the last stage's answer. Up to `depth` micro-batches are in flight; chunks of one prompt may follow each other.
 //
-// Invariants: a sequence samples in at most one micro-batch in flight; a waiting sequence holds no block and no slot; a block freed
-// while planning number k may be used by number k + 1, because every rank runs plans in order; the oldest sequence of the
-// best class is never preempted for another, so there is no livelock.
+// Invariants: a sequence samples in at most one micro-batch in flight; a waiting sequence holds no block and no slot; a
+// block freed while planning number k may be used by number k + 1, because every rank runs plans in order; the oldest
+// sequence of the best class is never preempted for another, so there is no livelock.
 #pragma once
 
 #include <deque>
@@ -25,11 +25,12 @@ namespace echelon {
 
 struct SchedulerOptions {
   int num_blocks = 0;
-  int max_num_seqs = 64;              ///< slots: sequences that run at a time
-  int max_batch_tokens = 512;         ///< of one micro-batch
-  int depth = 1;                      ///< micro-batches in flight at most
+  int max_num_seqs = 64;       ///< slots: sequences that run at a time
+  int max_batch_tokens = 512;  ///< of one micro-batch
+  int depth = 1;               ///< micro-batches in flight at most
   bool prefix_cache = true;
-  std::vector<TokenId> end_tokens;    ///< end of generation
+  std::vector<TokenId> end_tokens;  ///< end of generation
+  int64_t vocab = kMaxVocab;        ///< tokens of results lie below
 };
 
 /// What became of one sequence in a commit.
@@ -38,7 +39,7 @@ struct SequenceUpdate {
   int num_cached = 0;
   std::vector<TokenLogprob> prompt_logprobs;
   std::optional<OutputToken> token;
-  std::optional<FinishReason> finish;          ///< the sequence is gone from the scheduler
+  std::optional<FinishReason> finish;  ///< the sequence is gone from the scheduler
   std::optional<TokenId> stop_token;
 };
 
@@ -46,7 +47,8 @@ class Scheduler {
  public:
   explicit Scheduler(SchedulerOptions options);
 
-  /// The choices of one request, choice 0 first. The prompt and its output must fit the pool (checked: the engine refuses others).
+  /// The choices of one request, choice 0 first. The prompt and its output must fit the pool (checked: the engine
+  /// refuses others).
   void add(std::vector<Sequence> choices);
   /// Ends a sequence at once; its rows in flight are ignored when they come back. False when it is not here any more.
   bool remove(SequenceId id);

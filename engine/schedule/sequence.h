@@ -14,29 +14,30 @@ using SequenceId = uint64_t;  ///< never reused in a process
 
 struct Sequence {
   SequenceId id = 0;
-  SequenceId first_choice = 0;      ///< the sequence of choice 0 of the same request (itself for choice 0)
+  SequenceId first_choice = 0;  ///< the sequence of choice 0 of the same request (itself for choice 0)
   int choice = 0;
   int priority = 0;
-  uint64_t order = 0;               ///< arrival; smaller is older
+  uint64_t order = 0;  ///< arrival; smaller is older
   SamplingParams sampling;
 
-  std::vector<TokenId> tokens;      ///< prompt, then output: this is the journal of the sequence
+  std::vector<TokenId> tokens;  ///< prompt, then output: this is the journal of the sequence
   int num_prompt = 0;
-  int num_scheduled = 0;            ///< tokens computed or in flight; tokens.size() - num_scheduled are to be run
-  int num_cached = 0;               ///< prompt tokens found in the prefix cache when it was first admitted
-  int num_prompt_logprobs = 0;      ///< of those asked for, already delivered
-  bool running = false;             ///< has a slot and blocks; else it waits
+  int num_scheduled = 0;        ///< tokens computed or in flight; tokens.size() - num_scheduled are to be run
+  int num_cached = 0;           ///< prompt tokens found in the prefix cache when it was first admitted
+  int num_prompt_logprobs = 0;  ///< of those asked for, already delivered
+  bool running = false;         ///< has a slot and blocks; else it waits
   bool admitted_before = false;
   int slot = -1;
-  uint32_t generation = 0;          ///< of the slot
-  int num_in_flight = 0;            ///< micro-batches with a row of it that are not committed
+  uint32_t generation = 0;  ///< of the slot
+  int num_in_flight = 0;    ///< micro-batches with a row of it that are not committed
   uint64_t last_plan = 0;
   std::vector<int> blocks;
-  std::vector<PrefixKey> keys;      ///< of the full blocks published or found so far
+  std::vector<PrefixKey> keys;  ///< of the full blocks published or found so far
 
   int num_pending() const { return static_cast<int>(tokens.size()) - num_scheduled; }
   int num_output() const { return static_cast<int>(tokens.size()) - num_prompt; }
-  /// All but the newest token has been run or is in flight (after a preemption, outputs are prefilled again like a prompt).
+  /// All but the newest token has been run or is in flight (after a preemption, outputs are prefilled again like a
+  /// prompt).
   bool in_decode() const { return num_scheduled >= num_prompt && num_pending() <= 1; }
 };
 

@@ -16,9 +16,9 @@ void add_seconds(std::atomic<double>& total, SteadyClock::time_point since) {
 
 /// A row of the micro-batch whose logits are wanted, and for what.
 struct Wanted {
-  int row = 0;        ///< of the micro-batch's tokens
+  int row = 0;  ///< of the micro-batch's tokens
   size_t plan_row = 0;
-  int target = -1;    ///< index into MicroBatch::targets; -1: sample
+  int target = -1;  ///< index into MicroBatch::targets; -1: sample
 };
 
 std::vector<Wanted> wanted_rows(const MicroBatch& batch, std::span<const Segment> segments) {
@@ -36,8 +36,8 @@ std::vector<Wanted> wanted_rows(const MicroBatch& batch, std::span<const Segment
 
 }  // namespace
 
-Stage::Stage(LayerRunner& layers, const SlotLimits& limits, Neighbours neighbours, bool is_last, bool is_sampler, int64_t vocab,
-             std::vector<TokenId> end_tokens, StageClock& clock)
+Stage::Stage(LayerRunner& layers, const SlotLimits& limits, Neighbours neighbours, bool is_last, bool is_sampler,
+             int64_t vocab, std::vector<TokenId> end_tokens, StageClock& clock)
     : layers_(layers),
       slots_(limits),
       neighbours_(neighbours),
@@ -90,7 +90,8 @@ StepResult Stage::sample(const MicroBatch& batch, std::span<const Segment> segme
         result.rows.push_back({.slot = row.slot, .generation = row.generation, .sampled = row.sample != 0});
         open_row = want.plan_row;
       }
-      const std::span<const float> of_row = logits.subspan(i * static_cast<size_t>(vocab_), static_cast<size_t>(vocab_));
+      const std::span<const float> of_row =
+          logits.subspan(i * static_cast<size_t>(vocab_), static_cast<size_t>(vocab_));
       SamplingState& state = slots_.sampling(row.slot);
       if (want.target >= 0) {
         result.rows.back().prompt_logprobs.push_back(

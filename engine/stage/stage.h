@@ -1,5 +1,5 @@
-// One stage of the pipeline at work on one rank: plan in, hidden state from the stage before, layers, hidden state to the stage after;
-// the last stage's first part samples. Plans are run in the order of their numbers.
+// One stage of the pipeline at work on one rank: plan in, hidden state from the stage before, layers, hidden state to
+// the stage after; the last stage's first part samples. Plans are run in the order of their numbers.
 #pragma once
 
 #include <atomic>
@@ -28,8 +28,8 @@ struct Neighbours {
 class Stage {
  public:
   /// All borrowed. is_sampler: this rank is part 0 of the last stage.
-  Stage(LayerRunner& layers, const SlotLimits& limits, Neighbours neighbours, bool is_last, bool is_sampler, int64_t vocab,
-        std::vector<TokenId> end_tokens, StageClock& clock);
+  Stage(LayerRunner& layers, const SlotLimits& limits, Neighbours neighbours, bool is_last, bool is_sampler,
+        int64_t vocab, std::vector<TokenId> end_tokens, StageClock& clock);
 
   /// Runs one micro-batch. The result on the sampler, nothing elsewhere. Throws WireError, CommunicatorError.
   std::optional<StepResult> run(const MicroBatch& batch);

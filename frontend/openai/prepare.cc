@@ -46,7 +46,7 @@ std::optional<RequestError> complete(GenerationParams& params, const std::vector
     longest = std::max(longest, prompt.tokens.size());
   }
   if (auto error = fit_to_context(params, longest, model.max_model_len, prompt_name, default_max_tokens)) return error;
-  if (!params.seed) params.seed = random_seed();
+  if (!params.seed) params.seed = model.default_seed ? static_cast<int64_t>(*model.default_seed) : random_seed();
   params.sampling.seed = static_cast<uint64_t>(*params.seed);
   return validate(params.sampling, model.vocab_size);
 }

@@ -1,9 +1,7 @@
-// The choice of kernels at run time: cpuid through the compiler's own tables, or ECHELON_CPU_ISA.
+// The choice of kernels at run time: cpuid through the compiler's own tables, or by name.
 #include "kernels/cpu/cpu_isa.h"
 
 #include <fmt/format.h>
-
-#include <cstdlib>
 
 #include "kernels/base/check.h"
 #include "kernels/base/error.h"
@@ -25,19 +23,19 @@ std::string_view to_string(CpuIsa isa) {
   return {};
 }
 
-CpuIsa best_cpu_isa() {
-  const std::vector<CpuIsa> available = cpu::available_isas();
-  const char* wanted = std::getenv("ECHELON_CPU_ISA");
-  if (wanted == nullptr || *wanted == '\0') return available.back();
+CpuIsa best_cpu_isa() { return cpu::available_isas().back(); }
+
+CpuIsa parse_cpu_isa(std::string_view name) {
+  if (name == "auto") return best_cpu_isa();
   for (CpuIsa isa : cpu::kAllIsas) {
-    if (to_string(isa) != wanted) continue;
+    if (to_string(isa) != name && !(isa == CpuIsa::avx512_vnni && name == "vnni")) continue;
     if (!cpu::has_isa(isa)) {
-      throw Error(Part::kernels, fmt::format("ECHELON_CPU_ISA={}: this processor lacks it; its best is {}", wanted,
-                                             to_string(available.back())));
+      throw Error(Part::kernels, fmt::format("instruction set {}: this processor lacks it; its best is {}", name,
+                                             to_string(best_cpu_isa())));
     }
     return isa;
   }
-  throw Error(Part::kernels, fmt::format("ECHELON_CPU_ISA={}: expected portable, avx2, avx512 or avx512-vnni", wanted));
+  throw Error(Part::kernels, fmt::format("instruction set '{}': expected auto, portable, avx2, avx512 or vnni", name));
 }
 
 namespace cpu {

@@ -15,8 +15,8 @@
 #include "engine/rank_runner.h"
 #include "engine/serving_engine.h"
 #include "frontend/front_end.h"
-#include "kernels/base/log.h"
 #include "kernels/base/check.h"
+#include "kernels/base/log.h"
 #include "launch/options.h"
 #include "parallel/end_job.h"
 #include "parallel/job.h"
@@ -37,12 +37,6 @@ bool speaks_for_all() {
   return true;
 }
 
-CpuIsa isa_of(const std::string& name) {
-  if (name == "auto") return best_cpu_isa();
-  ::setenv("ECHELON_CPU_ISA", name == "vnni" ? "avx512-vnni" : name.c_str(), 1);
-  return best_cpu_isa();
-}
-
 EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
   EngineOptions engine;
   engine.model = options.model;
@@ -58,14 +52,21 @@ EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
   engine.prefix_cache = options.enable_prefix_caching;
   switch (options.compute) {
     case ComputeChoice::automatic:
-    case ComputeChoice::int8: engine.compute = Compute::int8; break;
-    case ComputeChoice::bf16: engine.compute = Compute::bf16; break;
-    case ComputeChoice::f32: engine.compute = Compute::f32; break;
+    case ComputeChoice::int8:
+      engine.compute = Compute::int8;
+      break;
+    case ComputeChoice::bf16:
+      engine.compute = Compute::bf16;
+      break;
+    case ComputeChoice::f32:
+      engine.compute = Compute::f32;
+      break;
   }
-  engine.isa = isa_of(options.cpu_isa);
+  engine.isa = parse_cpu_isa(options.cpu_isa);
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   engine.num_threads = options.threads > 0 ? options.threads : std::max(1, cores / ranks_on_host);
   engine.chat_template_file = options.chat_template;
+  engine.default_seed = options.seed;
   engine.startup_timeout_s = options.startup_timeout_s;
   return engine;
 }
@@ -81,22 +82,27 @@ ServerOptions server_options(const ServeOptions& options) {
 std::string mebibytes(uint64_t bytes) { return fmt::format("{:.0f} MiB", static_cast<double>(bytes) / (1 << 20)); }
 
 /// What a user wants to know when the server is ready.
-void print_banner(const ServeOptions& options, const ServingEngine& engine, const Layout& layout, uint16_t port, const std::string& host) {
+void print_banner(const ServeOptions& options, const ServingEngine& engine, const Layout& layout, uint16_t port,
+                  const std::string& host) {
   const auto model = engine.model();
   const EngineMetrics metrics = engine.metrics();
   const std::string address = options.host == "0.0.0.0" || options.host == "::" ? host : options.host;
   std::string text = fmt::format("echelon serves {} ({}), {}\n", model->name, model->family, layout.describe());
   for (const RankMetrics& rank : metrics.ranks) {
-    text += fmt::format("  rank {:<3} {}  stage {} part {} replica {}: weights {}, KV cache {}, activations {}, loaded in {:.2f} s\n", rank.rank,
-                        rank.host, rank.pp, rank.tp, rank.dp, mebibytes(rank.weight_bytes), mebibytes(rank.kv_bytes),
-                        mebibytes(rank.activation_bytes), rank.load_seconds);
+    text += fmt::format(
+        "  rank {:<3} {}  stage {} part {} replica {}: weights {}, KV cache {}, activations {}, loaded in {:.2f} s\n",
+        rank.rank, rank.host, rank.pp, rank.tp, rank.dp, mebibytes(rank.weight_bytes), mebibytes(rank.kv_bytes),
+        mebibytes(rank.activation_bytes), rank.load_seconds);
   }
-  text += fmt::format("  KV cache: {} tokens, {} per sequence at most\n", metrics.kv_blocks_total * kBlockTokens, model->max_model_len);
+  text += fmt::format("  KV cache: {} tokens, {} per sequence at most\n", metrics.kv_blocks_total * kBlockTokens,
+                      model->max_model_len);
   text += fmt::format("  http://{}:{}/v1\n", address, port);
   text += fmt::format("  from elsewhere: ssh -L {0}:{1}:{0} {2}\n", port, address, host);
-  text += fmt::format("  curl http://{}:{}/v1/chat/completions -H 'Content-Type: application/json'{} -d '{{\"model\": \"{}\", \"messages\": "
-                      "[{{\"role\": \"user\", \"content\": \"Hello\"}}], \"stream\": true}}'\n",
-                      address, port, options.api_keys.empty() ? "" : " -H \"Authorization: Bearer $KEY\"", model->name);
+  text += fmt::format(
+      "  curl http://{}:{}/v1/chat/completions -H 'Content-Type: application/json'{} -d '{{\"model\": \"{}\", "
+      "\"messages\": "
+      "[{{\"role\": \"user\", \"content\": \"Hello\"}}], \"stream\": true}}'\n",
+      address, port, options.api_keys.empty() ? "" : " -H \"Authorization: Bearer $KEY\"", model->name);
   std::fputs(text.c_str(), stderr);
   std::fflush(stderr);
 }
@@ -156,7 +162,9 @@ ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, Con
   handlers.on_message = [&runner, engine, &control, num_ranks](int rank, ControlMessage message) {
     switch (message.kind) {
       case MessageKind::plan:
-      case MessageKind::stop: runner.push(std::move(message)); break;
+      case MessageKind::stop:
+        runner.push(std::move(message));
+        break;
       case MessageKind::status:
         if (engine && (rank != 0 || !is_start_order(message.payload))) {
           engine->on_message(rank, std::move(message));
@@ -176,7 +184,8 @@ ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, Con
         }
         break;
       }
-      default: break;
+      default:
+        break;
     }
   };
   handlers.on_lost = [&runner, engine](int rank, const std::string& reason) {
@@ -207,7 +216,8 @@ int ranks_on_host_of(const Job& job, int rank) {
 int serve_rank(Job& job, const ServeOptions& options) {
   const int rank = job.rank();
   const LayoutSizes sizes = choose_layout(
-      {.dp = options.data_parallel_size, .tp = options.tensor_parallel_size, .pp = options.pipeline_parallel_size}, job.host_of_rank());
+      {.dp = options.data_parallel_size, .tp = options.tensor_parallel_size, .pp = options.pipeline_parallel_size},
+      job.host_of_rank());
   const Layout layout(sizes, job.host_of_rank());
   const Place place = layout.place(rank);
   const int ranks_on_host = ranks_on_host_of(job, rank);
@@ -220,15 +230,20 @@ int serve_rank(Job& job, const ServeOptions& options) {
     front.engine = std::make_unique<ServingEngine>(
         engine_settings, layout, *control,
         ServingEngine::Callbacks{
-            .on_ready = [&] { print_banner(options, *front.engine, layout, front.front_end->port(), job.host_name(0)); },
+            .on_ready =
+                [&] { print_banner(options, *front.engine, layout, front.front_end->port(), job.host_name(0)); },
             .on_failure = end_all});
     front.front_end = std::make_unique<FrontEnd>(server_options(options), *front.engine);
     front.front_end->start();  // bound before the weights are read: health says why it is not ready yet
   }
-  const WaitTimes times{.spin_us = layout.num_ranks() * engine_settings.num_threads > static_cast<int>(std::thread::hardware_concurrency()) ? 0 : -1};
+  const WaitTimes times{.spin_us = layout.num_ranks() * engine_settings.num_threads >
+                                           static_cast<int>(std::thread::hardware_concurrency())
+                                       ? 0
+                                       : -1};
   const auto tensor_group = job.make_communicator(layout.tensor_group(place.dp, place.pp), times);
   const auto replica_group = job.make_communicator(layout.replica(place.dp), times);
-  RankRunner runner(engine_settings, layout, {.rank = rank, .host = job.host_name(rank), .ranks_on_host = ranks_on_host}, *tensor_group,
+  RankRunner runner(engine_settings, layout,
+                    {.rank = rank, .host = job.host_name(rank), .ranks_on_host = ranks_on_host}, *tensor_group,
                     *replica_group, *control);
   control->start(handlers(runner, front.engine.get(), *control, layout.num_ranks()));
   std::unique_ptr<DrainOnSignal> signals;
@@ -279,7 +294,8 @@ int serve(const std::vector<std::string>& arguments) {
   const ServeOptions& options = invocation.options;
   DrainOnSignal::block();
   try {
-    const auto job = start_job({.start_timeout_ms = options.startup_timeout_s * 1000, .interface = options.control_interface});
+    const auto job =
+        start_job({.start_timeout_ms = options.startup_timeout_s * 1000, .interface = options.control_interface});
     log::set_up(job->rank(), options.log_level);
     return serve_rank(*job, options);
   } catch (const std::exception& error) {

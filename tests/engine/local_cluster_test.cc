@@ -1,5 +1,5 @@
-// The whole engine with ranks as threads of one process: the real scheduler, control messages, communicators and model. What must
-// hold on any layout: the same tokens and log-probabilities, nothing held in the end, clear refusals.
+// The whole engine with ranks as threads of one process: the real scheduler, control messages, communicators and model.
+// What must hold on any layout: the same tokens and log-probabilities, nothing held in the end, clear refusals.
 #include <gtest/gtest.h>
 
 #include <condition_variable>
@@ -38,7 +38,8 @@ class Collector : public RequestListener {
 
   void wait() {
     std::unique_lock lock(mutex_);
-    ASSERT_TRUE(changed_.wait_for(lock, std::chrono::seconds(120), [&] { return open_ == 0; })) << "no end in two minutes";
+    ASSERT_TRUE(changed_.wait_for(lock, std::chrono::seconds(120), [&] { return open_ == 0; }))
+        << "no end in two minutes";
   }
   void wait_for_tokens(size_t count) {
     std::unique_lock lock(mutex_);
@@ -88,15 +89,17 @@ class LocalCluster {
       tensor_groups_.push_back(group_of(layout_.tensor_group(place.dp, place.pp), rank));
     }
     groups.clear();
-    for (int rank = 0; rank < num_ranks; ++rank) replica_groups_.push_back(group_of(layout_.replica(layout_.place(rank).dp), rank));
+    for (int rank = 0; rank < num_ranks; ++rank)
+      replica_groups_.push_back(group_of(layout_.replica(layout_.place(rank).dp), rank));
     engine_ = std::make_unique<ServingEngine>(
         options, layout_, *controls_[0],
         ServingEngine::Callbacks{.on_ready = {}, .on_failure = [this](const std::string& reason) {
                                    for (auto& runner : runners_) runner->abandon(reason);
                                  }});
     for (int rank = 0; rank < num_ranks; ++rank) {
-      runners_.push_back(std::make_unique<RankRunner>(options, layout_, RankPlace{.rank = rank, .host = "here", .ranks_on_host = num_ranks},
-                                                      *tensor_groups_[rank], *replica_groups_[rank], *controls_[rank]));
+      runners_.push_back(std::make_unique<RankRunner>(
+          options, layout_, RankPlace{.rank = rank, .host = "here", .ranks_on_host = num_ranks}, *tensor_groups_[rank],
+          *replica_groups_[rank], *controls_[rank]));
     }
     for (int rank = 0; rank < num_ranks; ++rank) controls_[rank]->start(handlers(rank));
     engine_->start();
@@ -124,7 +127,8 @@ class LocalCluster {
   ServingEngine& engine() { return *engine_; }
 
   void wait_until_ready() {
-    for (int i = 0; i < 12000 && engine_->state() == EngineState::loading; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    for (int i = 0; i < 12000 && engine_->state() == EngineState::loading; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
     ASSERT_EQ(engine_->state(), EngineState::ready) << engine_->state_reason();
   }
 
@@ -210,8 +214,8 @@ std::vector<Request> mixed_requests() {
 
 TEST(LocalCluster, SameBitsOnEveryLayout) {
   std::vector<std::vector<std::pair<TokenId, float>>> expected;
-  for (const LayoutSizes sizes : {LayoutSizes{}, LayoutSizes{.pp = 2}, LayoutSizes{.tp = 2}, LayoutSizes{.tp = 3}, LayoutSizes{.dp = 2, .tp = 1, .pp = 1},
-                                  LayoutSizes{.tp = 2, .pp = 2}}) {
+  for (const LayoutSizes sizes : {LayoutSizes{}, LayoutSizes{.pp = 2}, LayoutSizes{.tp = 2}, LayoutSizes{.tp = 3},
+                                  LayoutSizes{.dp = 2, .tp = 1, .pp = 1}, LayoutSizes{.tp = 2, .pp = 2}}) {
     LocalCluster cluster(small_options(), sizes);
     cluster.wait_until_ready();
     std::vector<std::shared_ptr<Collector>> collectors;
@@ -221,7 +225,8 @@ TEST(LocalCluster, SameBitsOnEveryLayout) {
       const auto bits = collectors[i]->bits();
       ASSERT_FALSE(bits.empty());
       if (expected.size() == i) expected.push_back(bits);
-      EXPECT_EQ(bits, expected[i]) << "request " << i << ", tp " << sizes.tp << " pp " << sizes.pp << " dp " << sizes.dp;
+      EXPECT_EQ(bits, expected[i]) << "request " << i << ", tp " << sizes.tp << " pp " << sizes.pp << " dp "
+                                   << sizes.dp;
     }
     cluster.expect_nothing_held();
   }
@@ -313,9 +318,11 @@ TEST(LocalCluster, SaysWhatIsWrongWithTheModelOrTheBlocks) {
   EngineOptions options = small_options();
   options.num_kv_blocks = 3;
   LocalCluster cluster(options, {.pp = 2});
-  for (int i = 0; i < 6000 && cluster.engine().state() == EngineState::loading; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (int i = 0; i < 6000 && cluster.engine().state() == EngineState::loading; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   EXPECT_EQ(cluster.engine().state(), EngineState::failed);
-  EXPECT_NE(cluster.engine().state_reason().find("--num-kv-blocks"), std::string::npos) << cluster.engine().state_reason();
+  EXPECT_NE(cluster.engine().state_reason().find("--num-kv-blocks"), std::string::npos)
+      << cluster.engine().state_reason();
 }
 
 }  // namespace

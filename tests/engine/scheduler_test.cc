@@ -1,5 +1,5 @@
-// The scheduler against a model that answers with a hash of the prefix: whatever it plans, every sequence must get the tokens
-// it would get alone, and in the end nothing is held.
+// The scheduler against a model that answers with a hash of the prefix: whatever it plans, every sequence must get the
+// tokens it would get alone, and in the end nothing is held.
 #include "engine/schedule/scheduler.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +21,8 @@ TokenId hash_of(std::span<const TokenId> prefix, int choice) {
   return static_cast<TokenId>((hash >> 20) % kVocab);
 }
 
-/// Stands in for the ranks: knows blocks only by what plans wrote into them, so that a block used wrongly gives a wrong token.
+/// Stands in for the ranks: knows blocks only by what plans wrote into them, so that a block used wrongly gives a wrong
+/// token.
 class HashModel {
  public:
   explicit HashModel(int num_blocks) : memory_(num_blocks, std::vector<TokenId>(kBlockTokens, -1)) {}
@@ -48,7 +49,8 @@ class HashModel {
       RowResult answer{.slot = row.slot, .generation = row.generation, .sampled = row.sample != 0};
       for (int i = 0; i < row.num_targets; ++i) {
         EXPECT_LE(row.first_position + row.targets_from + i + 1, static_cast<int>(prefix.size()));
-        answer.prompt_logprobs.push_back({.token = batch.targets[target++], .logprob = 0, .rank = row.first_position + row.targets_from + i});
+        answer.prompt_logprobs.push_back(
+            {.token = batch.targets[target++], .logprob = 0, .rank = row.first_position + row.targets_from + i});
       }
       if (row.sample) answer.token.token = hash_of(prefix, slot.choice);
       result.rows.push_back(std::move(answer));
@@ -119,7 +121,11 @@ uint64_t run_seed(unsigned seed) {
         s.sampling.num_prompt_logprobs = wants_prompt && i == 0 ? 0 : -1;
         s.tokens = prompt;
         s.num_prompt = static_cast<int>(prompt.size());
-        open[s.id] = {.prompt = prompt, .output = {}, .choice = i, .max_tokens = max_tokens, .wants_prompt = wants_prompt && i == 0};
+        open[s.id] = {.prompt = prompt,
+                      .output = {},
+                      .choice = i,
+                      .max_tokens = max_tokens,
+                      .wants_prompt = wants_prompt && i == 0};
         choices.push_back(std::move(s));
       }
       next_id += static_cast<SequenceId>(n);
@@ -213,7 +219,8 @@ TEST(Scheduler, ChunksOfOnePromptFollowEachOtherWithoutWaiting) {
 }
 
 TEST(Scheduler, SharesThePromptsBlocksBetweenChoicesWithoutTheCache) {
-  Scheduler scheduler({.num_blocks = 12, .max_num_seqs = 8, .max_batch_tokens = 512, .depth = 1, .prefix_cache = false});
+  Scheduler scheduler(
+      {.num_blocks = 12, .max_num_seqs = 8, .max_batch_tokens = 512, .depth = 1, .prefix_cache = false});
   HashModel model(12);
   std::vector<Sequence> choices;
   for (int i = 0; i < 3; ++i) {
@@ -254,7 +261,8 @@ TEST(MicroBatch, BytesThatWereNotEncodedAreRefused) {
   std::mt19937 random(1);
   for (int i = 0; i < 20000; ++i) {  // any outcome but a crash or a huge allocation
     std::vector<std::byte> bytes = good;
-    for (unsigned flips = 1 + random() % 4; flips > 0; --flips) bytes[random() % bytes.size()] ^= static_cast<std::byte>(1u << (random() % 8));
+    for (unsigned flips = 1 + random() % 4; flips > 0; --flips)
+      bytes[random() % bytes.size()] ^= static_cast<std::byte>(1u << (random() % 8));
     try {
       const MicroBatch batch = decode_micro_batch(bytes);
       EXPECT_LE(batch.tokens.size(), bytes.size());

@@ -21,7 +21,8 @@ namespace echelon {
 inline std::string model_file(const std::string& name) {
   const char* folder = std::getenv("ECHELON_MODELS");
   const char* home = std::getenv("HOME");
-  const std::string path = (folder ? std::string(folder) : std::string(home ? home : "") + "/.cache/echelon/models") + "/" + name;
+  const std::string path =
+      (folder ? std::string(folder) : std::string(home ? home : "") + "/.cache/echelon/models") + "/" + name;
   if (!std::filesystem::exists(path)) {
     throw std::runtime_error(path + " is missing: run launch/fetch-model " + (name[0] == 'S' ? "smollm2" : "gemma3"));
   }
@@ -42,7 +43,8 @@ class SingleRank {
  public:
   SingleRank(const std::string& model, const SingleRankOptions& options)
       : open_(open_model(model)),
-        backend_(make_cpu_backend({.compute = options.compute, .num_threads = options.num_threads, .isa = options.isa})),
+        backend_(
+            make_cpu_backend({.compute = options.compute, .num_threads = options.num_threads, .isa = options.isa})),
         group_(make_group_of_one()),
         max_rows_(options.max_rows) {
     const ModelSpec& spec = open_.files.spec;
@@ -50,19 +52,25 @@ class SingleRank {
     const int64_t length = int64_t{options.num_blocks} * kBlockTokens;
     model_ = std::make_unique<StageModel>(
         spec, shard, load_stage_weights(open_.files, shard, *backend_, nullptr), *backend_, *group_,
-        StageModelOptions{.max_rows = options.max_rows, .max_model_len = length, .num_blocks = options.num_blocks,
+        StageModelOptions{.max_rows = options.max_rows,
+                          .max_model_len = length,
+                          .num_blocks = options.num_blocks,
                           .kv_type = options.compute == Compute::f32 ? KvType::f32 : KvType::bf16},
         open_.rope_factors);
-    const SlotLimits limits{.num_slots = 1, .num_blocks = options.num_blocks, .vocab = spec.vocab, .max_rows = options.max_rows,
+    const SlotLimits limits{.num_slots = 1,
+                            .num_blocks = options.num_blocks,
+                            .vocab = spec.vocab,
+                            .max_rows = options.max_rows,
                             .max_model_len = length};
-    stage_ = std::make_unique<Stage>(*model_, limits, Neighbours{}, true, true, spec.vocab, std::vector<TokenId>(), clock_);
+    stage_ =
+        std::make_unique<Stage>(*model_, limits, Neighbours{}, true, true, spec.vocab, std::vector<TokenId>(), clock_);
   }
 
   const OpenModel& open() const { return open_; }
 
   struct Output {
-    std::vector<TokenLogprob> prompt;   ///< for ids[1..], with the most likely token at each position
-    std::vector<OutputToken> tokens;    ///< greedy
+    std::vector<TokenLogprob> prompt;  ///< for ids[1..], with the most likely token at each position
+    std::vector<OutputToken> tokens;   ///< greedy
   };
 
   /// The prompt in chunks of max_rows, then num_tokens greedy ones, each with its most likely token.
@@ -74,11 +82,14 @@ class SingleRank {
     while (static_cast<int>(output.tokens.size()) < num_tokens) {
       MicroBatch batch;
       batch.number = ++number_;
-      if (done == 0) batch.registrations.push_back({.slot = 0, .generation = ++generation_, .num_prompt = static_cast<int>(ids.size()), .sampling = sampling});
+      if (done == 0)
+        batch.registrations.push_back(
+            {.slot = 0, .generation = ++generation_, .num_prompt = static_cast<int>(ids.size()), .sampling = sampling});
       PlanRow row{.slot = 0, .generation = generation_, .first_position = done};
       row.num_tokens = std::min(max_rows_, static_cast<int>(tokens.size()) - done);
       row.sample = done + row.num_tokens == static_cast<int>(tokens.size());
-      for (; blocks * kBlockTokens < done + row.num_tokens; ++blocks, ++row.num_new_blocks) batch.new_blocks.push_back(blocks);
+      for (; blocks * kBlockTokens < done + row.num_tokens; ++blocks, ++row.num_new_blocks)
+        batch.new_blocks.push_back(blocks);
       for (int i = done; i < done + row.num_tokens; ++i) {
         batch.tokens.push_back(tokens[i]);
         if (i + 1 < static_cast<int>(ids.size())) {

@@ -1,5 +1,5 @@
-// The numbers of both real models against Hugging Face transformers in float32 (tests/golden/README.md says how they were made):
-// long documents beyond Gemma's window and beyond several chunks among them.
+// The numbers of both real models against Hugging Face transformers in float32 (tests/golden/README.md says how they
+// were made): long documents beyond Gemma's window and beyond several chunks among them.
 #include <boost/json.hpp>
 #include <cmath>
 #include <fstream>
@@ -17,7 +17,7 @@ struct Bounds {
 struct Golden {
   std::string name;
   std::vector<TokenId> ids, greedy;
-  std::vector<double> logprob;                                 ///< entry 0 is of no use
+  std::vector<double> logprob;  ///< entry 0 is of no use
   std::vector<std::vector<std::pair<TokenId, double>>> top5;
   std::vector<double> greedy_margin;
 };
@@ -33,7 +33,8 @@ std::vector<Golden> read_golden(const std::string& file) {
     golden.name = value.at("name").as_string();
     for (const auto& id : value.at("ids").as_array()) golden.ids.push_back(id.to_number<TokenId>());
     for (const auto& id : value.at("greedy").as_array()) golden.greedy.push_back(id.to_number<TokenId>());
-    for (const auto& x : value.at("logprob").as_array()) golden.logprob.push_back(x.is_null() ? 0 : x.to_number<double>());
+    for (const auto& x : value.at("logprob").as_array())
+      golden.logprob.push_back(x.is_null() ? 0 : x.to_number<double>());
     for (const auto& x : value.at("greedy_margin").as_array()) golden.greedy_margin.push_back(x.to_number<double>());
     for (const auto& five : value.at("top5").as_array()) {
       golden.top5.emplace_back();
@@ -52,8 +53,8 @@ struct Deviation {
 };
 
 /// clear: the oracle's first two differ by more than this.
-Deviation compare(const std::string& model, const std::string& golden_file, const SingleRankOptions& options, double clear,
-                  size_t longest = SIZE_MAX) {
+Deviation compare(const std::string& model, const std::string& golden_file, const SingleRankOptions& options,
+                  double clear, size_t longest = SIZE_MAX) {
   SingleRank rank(model, options);
   std::vector<double> differences;
   int same_top = 0, num_top = 0;
@@ -80,8 +81,8 @@ Deviation compare(const std::string& model, const std::string& golden_file, cons
   for (const double d : differences) deviation.mean += d / static_cast<double>(differences.size());
   deviation.p99 = differences[differences.size() * 99 / 100];
   deviation.top_agreement = static_cast<double>(same_top) / num_top;
-  std::printf("%s: mean %.5f, p99 %.5f over %zu positions, same most likely token at %.2f %%\n", golden_file.c_str(), deviation.mean,
-              deviation.p99, differences.size(), 100 * deviation.top_agreement);
+  std::printf("%s: mean %.5f, p99 %.5f over %zu positions, same most likely token at %.2f %%\n", golden_file.c_str(),
+              deviation.mean, deviation.p99, differences.size(), 100 * deviation.top_agreement);
   return deviation;
 }
 
@@ -114,10 +115,12 @@ TEST(Accuracy, GemmaInFloat32) {
   EXPECT_EQ(d.clear_greedy_misses, 0);
 }
 
-/// The same weights as Hugging Face folders, made from the GGUF file by tests/golden/make_hf_folder.py (a ctest fixture).
+/// The same weights as Hugging Face folders, made from the GGUF file by tests/golden/make_hf_folder.py (a ctest
+/// fixture).
 std::string hugging_face_folder(const std::string& name) {
   const char* folders = std::getenv("ECHELON_HF_FOLDERS");
-  if (!folders) throw std::runtime_error("ECHELON_HF_FOLDERS is not set: run this test by ctest, which makes the folders");
+  if (!folders)
+    throw std::runtime_error("ECHELON_HF_FOLDERS is not set: run this test by ctest, which makes the folders");
   return std::string(folders) + "/" + name;
 }
 
@@ -125,14 +128,16 @@ std::string hugging_face_folder(const std::string& name) {
 constexpr size_t kShortCases = 400;
 
 TEST(Accuracy, SmolLM2AsAFloat32FolderGivesTheOraclesNumbers) {
-  const Deviation d = compare(hugging_face_folder("f32"), kSmolGolden, {.compute = Compute::f32, .num_threads = 2}, 0.001, kShortCases);
+  const Deviation d =
+      compare(hugging_face_folder("f32"), kSmolGolden, {.compute = Compute::f32, .num_threads = 2}, 0.001, kShortCases);
   EXPECT_LE(d.mean, 0.001);
   EXPECT_EQ(d.clear_top_misses, 0);
   EXPECT_EQ(d.clear_greedy_misses, 0);
 }
 
 TEST(Accuracy, SmolLM2AsThreeBfloat16ShardsIsNearByTheRoundingOfItsWeights) {
-  const Deviation d = compare(hugging_face_folder("bf16"), kSmolGolden, {.compute = Compute::bf16, .num_threads = 2}, 0.3, kShortCases);
+  const Deviation d =
+      compare(hugging_face_folder("bf16"), kSmolGolden, {.compute = Compute::bf16, .num_threads = 2}, 0.3, kShortCases);
   EXPECT_LE(d.mean, 0.02);  // bf16 keeps 8 bits of weights that had 4 and a float16 scale; measured 0.0105, p99 0.072
   EXPECT_LE(d.p99, 0.10);
   EXPECT_EQ(d.clear_top_misses, 0);
