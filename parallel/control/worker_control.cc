@@ -78,6 +78,8 @@ asio::awaitable<void> WorkerControl::authenticate(Connection& connection) {
   }
   co_await write_hello(connection,
                        encode_prove(prove(identity_.secret, "worker", identity_.job_id, ask, answer->nonce)));
+  // Rank 0 has proved itself: its first plan may come in the same bytes as its acceptance.
+  connection.decoder.set_max_payload_bytes(kMaxPayloadBytes);
   const ControlMessage last = co_await next_message(connection);
   if (!is_accept(last.payload)) throw HandshakeError(Part::parallel, "rank 0 did not accept this rank");
 }

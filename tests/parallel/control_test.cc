@@ -123,6 +123,25 @@ TEST_P(ControlStar, MessagesArriveInOrderAndWhole) {
   for (Seen& one : seen) EXPECT_TRUE(one.losses.empty()) << one.losses[0].second;
 }
 
+/// A message sent at once may reach a worker in the same bytes as its acceptance.
+TEST_P(ControlStar, RankZeroMaySpeakAtOnceAndAtLength) {
+  constexpr int kSize = 4;
+  for (int round = 0; round < 20; ++round) {
+    std::vector<Seen> seen(kSize);
+    auto ends = make_star(GetParam(), kSize);
+    std::vector<std::thread> workers;
+    for (int rank = 1; rank < kSize; ++rank) workers.emplace_back([&, rank] { ends[rank]->start(seen[rank].handlers()); });
+    ends[0]->start(seen[0].handlers());
+    for (int rank = 1; rank < kSize; ++rank) ends[0]->send(rank, {.kind = MessageKind::plan, .payload = std::vector<std::byte>(4000)});
+    for (std::thread& worker : workers) worker.join();
+    for (int rank = 1; rank < kSize; ++rank) {
+      ASSERT_TRUE(seen[rank].wait_for_messages(1)) << "round " << round << ", rank " << rank;
+      EXPECT_EQ(seen[rank].messages[0].second.payload.size(), 4000u);
+    }
+    for (auto& end : ends) end->close();
+  }
+}
+
 TEST_P(ControlStar, AnOrderlyCloseIsNoLossAndKeepsWhatWasSent) {
   for (int closing = 0; closing < 3; ++closing) {
     std::vector<Seen> seen(3);
