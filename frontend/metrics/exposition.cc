@@ -94,8 +94,12 @@ std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, s
   PrometheusText out({{"model_name", std::string(model_name)}});
   write_vllm(out, engine);
   out.counter("echelon_steps_total", static_cast<double>(engine.steps), "Micro-batches committed.");
+  const auto number = [](uint64_t value) { return static_cast<double>(value); };
+  out.gauge("echelon_kv_blocks_total", number(engine.kv_blocks_total), "KV blocks of all replicas.");
+  out.gauge("echelon_kv_blocks_free", number(engine.kv_blocks_free), "KV blocks no sequence uses; they may be cached.");
+  out.gauge("echelon_slots_in_use", number(engine.slots_in_use), "Slots of sequences that run.");
   out.gauge("echelon_bubble_share", engine.bubble_share,
-            "Share of stage time without work while there was some, over the last minute.");
+            "Share of stage time without work while there was some.");
   out.histogram("echelon_step_rows", engine.step_rows, "Rows of a micro-batch.");
   write_ranks(out, engine);
   write_http(out, http);
