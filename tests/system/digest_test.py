@@ -19,6 +19,7 @@ import server
 DIGESTS = pathlib.Path(__file__).resolve().parents[1] / "golden/digests"
 VOCABULARY = {"smollm2": 49152, "gemma3": 262144}
 NUM_CONCURRENT = 24
+NUM_TOKENS = {"smollm2": 24, "gemma3": 16}
 
 # (ranks, arguments, environment)
 SHORT = [
@@ -108,11 +109,10 @@ def main():
     digests = json.loads(DIGESTS.read_text()) if DIGESTS.exists() else {}
     failed = 0
     for model in ("smollm2", "gemma3"):
-        requests = requests_of(model, 24 if long_run or model == "smollm2" else 16)
-        kind = f"{model}-{'all' if long_run else 'short'}"
+        requests = requests_of(model, NUM_TOKENS[model])
         saw_preemption = False
         for cell in cells:
-            name = f"{kind} np {cell[0]} {' '.join(map(str, cell[1]))}"
+            name = f"{model} np {cell[0]} {' '.join(map(str, cell[1]))}"
             try:
                 digest, preemptions = run_cell(model, cell, requests)
             except AssertionError as error:
@@ -121,12 +121,12 @@ def main():
                 continue
             saw_preemption |= preemptions > 0
             if "--write" in sys.argv and cell is cells[0]:
-                digests[kind] = digest
-            good = digest == digests.get(kind)
+                digests[model] = digest
+            good = digest == digests.get(model)
             failed += not good
             print(f"{'ok' if good else 'FAILED'} {name}: {digest[:16]}, {preemptions:.0f} preemptions", flush=True)
         if not saw_preemption:
-            print(f"FAILED {kind}: no cell met preemption", flush=True)
+            print(f"FAILED {model}: no cell met preemption", flush=True)
             failed += 1
     if "--write" in sys.argv:
         DIGESTS.write_text(json.dumps(digests, indent=1) + "\n")
