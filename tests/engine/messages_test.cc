@@ -17,20 +17,28 @@
 namespace {
 thread_local size_t largest_allocation = 0;
 
-void* noted_allocation(size_t size) {
+void* noted_allocation(size_t size) noexcept {
   if (size > largest_allocation) largest_allocation = size;
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  return std::malloc(size == 0 ? 1 : size);
+}
+
+void* noted_allocation_or_throw(size_t size) {
+  if (void* memory = noted_allocation(size)) return memory;
   throw std::bad_alloc();
 }
 }  // namespace
 
 // Of the whole test program: to see a thread's largest single allocation.
-void* operator new(size_t size) { return noted_allocation(size); }
-void* operator new[](size_t size) { return noted_allocation(size); }
+void* operator new(size_t size) { return noted_allocation_or_throw(size); }
+void* operator new[](size_t size) { return noted_allocation_or_throw(size); }
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return noted_allocation(size); }
+void* operator new[](size_t size, const std::nothrow_t&) noexcept { return noted_allocation(size); }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
+void operator delete[](void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
 
 namespace echelon {
 namespace {

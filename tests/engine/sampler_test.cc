@@ -98,6 +98,7 @@ TEST(Truncation, OfEqualsTheSmallestIdsStay) {
   EXPECT_EQ(drawn({.top_k = 4, .top_p = 0.5f}), (std::set<TokenId>{1, 3})) << "half of the mass exactly";
   EXPECT_EQ(drawn({.top_k = 4, .top_p = 0.51f}), (std::set<TokenId>{1, 3, 4}));
   EXPECT_EQ(drawn({.min_p = 1}), (std::set<TokenId>{1, 3, 4, 6})) << "as likely as the most likely one";
+  EXPECT_EQ(drawn({.top_k = 6, .min_p = 1}), (std::set<TokenId>{1, 3, 4, 6}));
   EXPECT_EQ(drawn({.top_p = 1e-30f}), (std::set<TokenId>{1})) << "never none";
 }
 
