@@ -16,7 +16,7 @@
 
 namespace echelon {
 
-/// Sampled when no logit is finite: the scheduler ends the sequence with an error.
+/// Sampled when no logit is finite, or the best is not: the scheduler ends the sequence with an error.
 inline constexpr TokenId kNoToken = -1;
 
 /// What sampling needs to know of one sequence.
