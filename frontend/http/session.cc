@@ -229,7 +229,10 @@ asio::awaitable<bool> Session::answer(Incoming incoming) {
 /// Returns when the client has left. Bytes of later requests are kept for read_request.
 asio::awaitable<void> Session::watch_client() {
   co_await asio::this_coro::throw_if_cancelled(false);
-  for (;;) {  // ends with the connection, or is cancelled when the answer is complete
+  const auto cancellation = co_await asio::this_coro::cancellation_state;
+  // Ends with the connection, or when the answer is complete: a read may have ended (the next request is there) just before it was
+  // to be cancelled, and another one would wait for bytes that the client sends only after our answer.
+  while (!answer_complete_ && cancellation.cancelled() == asio::cancellation_type::none) {
     if (buffer_.size() >= state_.options.pipelined_bytes) {
       co_await stream_.socket().async_wait(asio::ip::tcp::socket::wait_error, kAwait);
       co_return;

@@ -199,6 +199,16 @@ TEST_F(Server, PipelinedRequestsAreAnsweredInOrder) {
   }
 }
 
+/// The next request may come while the server still ends the last one: its bytes must not be waited for again.
+TEST_F(Server, ARequestRightBehindAnAnswerIsAnswered) {
+  start();
+  HttpClient client(port_);
+  for (int i = 0; i < 3000; ++i) {
+    client.send(get_text("/version"));
+    ASSERT_EQ(client.response()->status, 200) << "request " << i;
+  }
+}
+
 TEST_F(Server, AClientMayWaitForContinue) {
   start();
   HttpClient client(port_);
