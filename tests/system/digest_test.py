@@ -91,9 +91,13 @@ def run_cell(model, cell, requests):
         under_test.wait_ready()
         alone = [answer(under_test, request) for request in requests]
         again = [answer(under_test, request) for request in requests[:6]]
-        with concurrent.futures.ThreadPoolExecutor(NUM_CONCURRENT) as pool:
-            together = list(pool.map(lambda request: answer(under_test, request), requests))
-        preemptions = under_test.metric("vllm:num_preemptions_total")
+        # Few blocks are there to meet preemption; whether a round does is a matter of timing.
+        for _ in range(8 if "--num-kv-blocks" in arguments else 1):
+            with concurrent.futures.ThreadPoolExecutor(NUM_CONCURRENT) as pool:
+                together = list(pool.map(lambda request: answer(under_test, request), requests))
+            preemptions = under_test.metric("vllm:num_preemptions_total")
+            if preemptions > 0:
+                break
         if under_test.drain() != 0:
             raise AssertionError("the server did not drain in order")
     for what, answers in (("a second time", again), ("24 at a time", together)):
