@@ -8,7 +8,7 @@ namespace {
 class ProductsDefinition : public testing::TestWithParam<CpuIsa> {
  protected:
   void SetUp() override {
-    if (!machine_has(GetParam())) GTEST_SKIP() << "this CPU lacks " << name_of(GetParam());
+    if (!has_isa(GetParam())) GTEST_SKIP() << "this CPU lacks " << name_of(GetParam());
   }
 };
 

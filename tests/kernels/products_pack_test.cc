@@ -10,7 +10,7 @@ namespace {
 class Quantize : public testing::TestWithParam<CpuIsa> {
  protected:
   void SetUp() override {
-    if (!machine_has(GetParam())) GTEST_SKIP() << "this CPU lacks " << name_of(GetParam());
+    if (!has_isa(GetParam())) GTEST_SKIP() << "this CPU lacks " << name_of(GetParam());
   }
 
   void expect_definition(const CpuActivation& activation, const std::vector<float>& x) {

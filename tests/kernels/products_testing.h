@@ -14,34 +14,16 @@
 
 #include "kernels/base/half.h"
 #include "kernels/base/limits.h"
+#include "kernels/cpu/cpu_isa.h"
 #include "kernels/cpu/float_environment.h"
 #include "kernels/cpu/products.h"
 
 namespace echelon::cpu {
 
-inline bool machine_has(CpuIsa isa) {
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  switch (isa) {
-    case CpuIsa::portable:
-      return true;
-    case CpuIsa::avx2:
-      return avx2;
-    case CpuIsa::avx512:
-      return avx512;
-    case CpuIsa::avx512_vnni:
-      return avx512 && __builtin_cpu_supports("avx512vnni");
-  }
-  return false;
-}
-
 inline std::string name_of(CpuIsa isa) {
   const char* const names[] = {"portable", "avx2", "avx512", "avx512_vnni"};
   return names[static_cast<int>(isa)];
 }
-
-inline constexpr CpuIsa kAllIsas[] = {CpuIsa::portable, CpuIsa::avx2, CpuIsa::avx512, CpuIsa::avx512_vnni};
 
 /// A matrix with every code of its coding in use; scales and minimums of either sign.
 class SeededMatrix final : public MatrixSource {
