@@ -16,6 +16,7 @@
 #include "benchmarks/timed_backend.h"
 #include "engine/model/open_model.h"
 #include "engine/model/stage_model.h"
+#include "engine/sample/sampler.h"
 #include "kernels/base/limits.h"
 #include "kernels/cpu/aligned_memory.h"
 #include "kernels/cpu/cpu_isa.h"
@@ -117,6 +118,11 @@ class Rank {
            (double(spec.hidden) * spec.head_dim * heads + 3.0 * double(spec.hidden) * spec.intermediate);
   }
 
+  /// Logits of the last row of the last pass, in host memory.
+  std::span<const float> logits(int rows) {
+    const int last = rows - 1;
+    return model_->logits(std::span(&last, 1));
+  }
   /// Tokens [first, first + count) of sequence s; logits of the last one when asked.
   void chunk(int s, int first, int count, bool sample) {
     std::vector<TokenId> tokens;
@@ -203,6 +209,32 @@ Measured measure(const Options& options, Rank& rank, Ceilings& ceilings, const s
   return measured;
 }
 
+/// Microseconds to choose a token from the logits of a real position, one row after another.
+void measure_sampling(const Options& options, Rank& rank) {
+  rank.prompt(0, options.prompt);
+  const std::span<const float> logits = rank.logits(std::min(options.prompt, options.chunk));
+  struct Case {
+    const char* title;
+    SamplingParams sampling;
+  };
+  const Case cases[] = {{"greedy", {.temperature = 0}},
+                        {"temperature 1", {.temperature = 1}},
+                        {"temperature 0.7, top_p 0.9", {.temperature = 0.7f, .top_p = 0.9f}},
+                        {"top_k 40", {.temperature = 1, .top_k = 40}},
+                        {"greedy with 5 logprobs", {.temperature = 0, .num_logprobs = 5}}};
+  Sampler sampler({});
+  fmt::print("\nsampling, us a row of {}:", logits.size());
+  for (const Case& c : cases) {
+    const SamplingState state(c.sampling, 0, 0, {});
+    std::vector<double> seconds;
+    for (int i = 0; i < 20 * options.repetitions; ++i) {
+      seconds.push_back(seconds_of([&] { sampler.sample(logits, state, i); }));
+    }
+    fmt::print(" {} {:.0f};", c.title, 1e6 * median(seconds));
+  }
+  fmt::print("\n");
+}
+
 int run(const Options& options) {
   Rank rank(options);
   Ceilings ceilings(options.threads, rank.isa());
@@ -217,6 +249,7 @@ int run(const Options& options) {
              options.prompt / median(prefill.seconds), 1e-9 * macs / median(prefill.seconds),
              100 * macs / median(prefill.seconds) / median(prefill.dots), 1e-9 * median(prefill.dots));
 
+  measure_sampling(options, rank);
   for (int s = 0; s < options.rows; ++s) rank.prompt(s, options.context);
   for (const int rows : {1, options.rows}) {
     const Measured decode =

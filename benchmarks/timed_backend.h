@@ -35,6 +35,8 @@ class TimedBackend final : public Backend {
     inner_.copy_from_host(device, host, size);
   }
   void synchronize() override { inner_.synchronize(); }
+  int num_host_threads() const override { return inner_.num_host_threads(); }
+  void run_on_host(int num_parts, const std::function<void(int)>& f) override { inner_.run_on_host(num_parts, f); }
   std::unique_ptr<PackedMatrix> pack(const PackPlan& plan) override { return inner_.pack(plan); }
   size_t packed_bytes(const Coding& coding, int64_t rows, int64_t cols) const override {
     return inner_.packed_bytes(coding, rows, cols);

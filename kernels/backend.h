@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -152,6 +153,10 @@ class Backend {
   virtual void copy_to_host(void* host, const void* device, size_t size_bytes) = 0;
   virtual void copy_from_host(void* device, const void* host, size_t size_bytes) = 0;
   virtual void synchronize() = 0;
+  /// Host threads that run_on_host() can use at once.
+  virtual int num_host_threads() const = 0;
+  /// Calls f(part) once for every part in [0, num_parts), several at a time; returns when all are done.
+  virtual void run_on_host(int num_parts, const std::function<void(int)>& f) = 0;
 
   // Weights.
   virtual std::unique_ptr<PackedMatrix> pack(const PackPlan& plan) = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <span>
 
 #include "kernels/backend.h"
@@ -30,6 +31,11 @@ class LayerRunner {
   /// memory, valid until the next call; the other parts get an empty span. Last stage only. Rows lie vocab floats
   /// apart.
   virtual std::span<const float> logits(std::span<const int> rows) = 0;
+  /// Host threads for work on logits, and f(part) for every part in [0, num_parts) on them.
+  virtual int num_host_threads() const { return 1; }
+  virtual void run_on_host(int num_parts, const std::function<void(int)>& f) {
+    for (int part = 0; part < num_parts; ++part) f(part);
+  }
   /// The residual stream [rows, hidden], to send to the next stage or to receive from the one before.
   virtual std::span<std::byte> hidden_bytes(int rows) = 0;
 };

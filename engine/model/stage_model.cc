@@ -25,6 +25,11 @@ Widths widths_of(const ModelSpec& spec, const Shard& shard) {
           .slots = std::max(shard.attention_tree.total_slots(), shard.mlp_tree.total_slots())};
 }
 
+/// Part 0 gathers the whole vocabulary.
+int64_t logit_columns(const ModelSpec& spec, const Shard& shard) {
+  return shard.place.tp == 0 ? spec.vocab : shard.vocab.count;
+}
+
 /// Llama 3's context extension: low frequencies are divided by the factor, high ones stay, those between are blended.
 std::vector<float> llama3_factors(const RopeSpec::Llama3& l, double base, int rotary_dim) {
   std::vector<float> factors(rotary_dim / 2);
@@ -50,8 +55,7 @@ std::span<std::byte> writable_bytes(float* data, int64_t count) {
 struct StageModel::Workspace {
   std::unique_ptr<Buffer> hidden, qkv, gate_up, slots, sum, selected, logits;
   std::unique_ptr<Activation> normed, heads, mlp, selected_normed;
-  std::vector<float> all_logits;   ///< [kLogitRows, vocab] on part 0
-  std::vector<float> part_logits;  ///< what another part sent
+  std::vector<float> part_logits;  ///< what another part sent to part 0
 };
 
 StageModel::StageModel(const ModelSpec& spec, Shard shard, StageWeights weights, Backend& backend,
@@ -99,8 +103,7 @@ StageModel::StageModel(const ModelSpec& spec, Shard shard, StageWeights weights,
   if (shard_.is_last_stage()) {
     work_->selected = floats(kLogitRows * spec_.hidden);
     work_->selected_normed = backend_.make_activation(kLogitRows, spec_.hidden);
-    work_->logits = floats(kLogitRows * shard_.vocab.count);
-    if (shard_.place.tp == 0) work_->all_logits.resize(kLogitRows * spec_.vocab);
+    work_->logits = floats(kLogitRows * logit_columns(spec_, shard_));
   }
 }
 
@@ -113,9 +116,8 @@ size_t StageModel::activation_bytes(const ModelSpec& spec, const Shard& shard, c
   if (w.heads > 0) total += backend.activation_bytes(max_rows, w.heads);
   if (w.mlp > 0) total += backend.activation_bytes(max_rows, w.mlp);
   if (shard.is_last_stage()) {
-    total += static_cast<size_t>(kLogitRows) * (spec.hidden + shard.vocab.count) * sizeof(float);
+    total += static_cast<size_t>(kLogitRows) * (spec.hidden + logit_columns(spec, shard)) * sizeof(float);
     total += backend.activation_bytes(kLogitRows, spec.hidden);
-    if (shard.place.tp == 0) total += static_cast<size_t>(kLogitRows) * spec.vocab * sizeof(float);
   }
   return total;
 }
@@ -280,31 +282,30 @@ std::span<const float> StageModel::logits(std::span<const int> rows) {
     backend_.copy_from_host(selected + i * spec_.hidden, hidden(options_.max_rows).row(rows[i]),
                             spec_.hidden * sizeof(float));
   }
-  float* part = reinterpret_cast<float*>(work_->logits->data());
+  const int64_t stride = logit_columns(spec_, shard_);
+  float* const all = reinterpret_cast<float*>(work_->logits->data());
+  float* const mine = shard_.place.tp == 0 ? all + shard_.vocab.first : all;
   if (columns > 0) {
-    const Matrix out{part, count, columns, columns};
+    const Matrix out{mine, count, columns, stride};
     backend_.rms_norm({selected, count, spec_.hidden, spec_.hidden}, weights_.final_norm, spec_.norm_epsilon,
                       *work_->selected_normed);
     project(*work_->selected_normed, count, weights_.head, out, 0);
     if (spec_.logits_softcap > 0) backend_.softcap(out, spec_.logits_softcap);
   }
   if (shard_.place.tp != 0) {
-    if (columns > 0) tensor_group_.send(0, bytes_of(part, count * columns));
+    if (columns > 0) tensor_group_.send(0, bytes_of(mine, count * columns));
     return {};
   }
-  for (int t = 0; t < shard_.tp; ++t) {
+  for (int t = 1; t < shard_.tp; ++t) {
     const IndexRange range = vocab_range(vocab, shard_.tp, t);
-    const float* from = part;
-    if (t > 0 && range.count > 0) {
-      work_->part_logits.resize(static_cast<size_t>(count * range.count));
-      tensor_group_.receive(t, writable_bytes(work_->part_logits.data(), count * range.count));
-      from = work_->part_logits.data();
-    }
+    if (range.count == 0) continue;
+    work_->part_logits.resize(static_cast<size_t>(count * range.count));
+    tensor_group_.receive(t, writable_bytes(work_->part_logits.data(), count * range.count));
     for (int64_t i = 0; i < count; ++i) {
-      std::copy_n(from + i * range.count, range.count, work_->all_logits.data() + i * vocab + range.first);
+      std::copy_n(work_->part_logits.data() + i * range.count, range.count, all + i * vocab + range.first);
     }
   }
-  return std::span(work_->all_logits).first(static_cast<size_t>(count * vocab));
+  return std::span<const float>(all, static_cast<size_t>(count * vocab));
 }
 
 }  // namespace echelon

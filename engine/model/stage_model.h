@@ -37,6 +37,8 @@ class StageModel final : public LayerRunner {
   void run_layers(const BatchView& batch) override;
   std::span<const float> logits(std::span<const int> rows) override;
   std::span<std::byte> hidden_bytes(int rows) override;
+  int num_host_threads() const override { return backend_.num_host_threads(); }
+  void run_on_host(int num_parts, const std::function<void(int)>& f) override { backend_.run_on_host(num_parts, f); }
 
   size_t weight_bytes() const { return weights_.size_bytes(); }
 

@@ -1,21 +1,23 @@
 #include "engine/sample/sampler.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
 
 #include "engine/sample/philox.h"
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
+#include "kernels/cpu/float_environment.h"
 
 namespace echelon {
 namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 constexpr uint32_t kDrawStream = 0;
-
-/// u = (x + 1/2) / 2^32 lies in [2^-33, 1 - 2^-33], so noise lies in [-3.14, 22.88].
-constexpr double kLargestNoise = 22.88;
 
 double gumbel(uint64_t seed, TokenId token, int position, int choice) {
   const auto id = static_cast<uint32_t>(token);
@@ -26,17 +28,20 @@ double gumbel(uint64_t seed, TokenId token, int position, int choice) {
   return -math::log(-math::log(u));
 }
 
-/// The most likely token, the smallest id of equals; kNoToken when no logit is finite.
-TokenId best_token(std::span<const float> logits) {
-  TokenId best = kNoToken;
-  float most = kMinusInfinity;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] > most) {
-      most = logits[i];
-      best = static_cast<TokenId>(i);
-    }
-  }
-  return std::isfinite(most) ? best : kNoToken;
+/// NaN comes after everything.
+bool comes_before(std::span<const float> logits, TokenId a, TokenId b) {
+  return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+}
+
+/// The least value (logit / temperature) that min_p leaves.
+double floor_of(float most, const SamplingParams& params) {
+  if (params.min_p == 0) return -std::numeric_limits<double>::infinity();
+  return most / static_cast<double>(params.temperature) + math::log(params.min_p);
+}
+
+/// 1 / temperature, finite.
+float factor_of(const SamplingParams& params) {
+  return std::min(1.0f / params.temperature, std::numeric_limits<float>::max());
 }
 
 }  // namespace
@@ -54,6 +59,7 @@ void SamplingState::note_output(TokenId token) {
 }
 
 OutputToken Sampler::sample(std::span<const float> logits, const SamplingState& state, int position) {
+  const cpu::FloatEnvironment environment;
   OutputToken output;
   output.token = choose(logits, state, position);
   if (output.token != kNoToken && state.params.num_logprobs >= 0) {
@@ -65,37 +71,156 @@ OutputToken Sampler::sample(std::span<const float> logits, const SamplingState& 
 TokenId Sampler::choose(std::span<const float> logits, const SamplingState& state, int position) {
   const SamplingParams& params = state.params;
   logits = adjusted(logits, state, position);
+  read_maxima(logits);
   const TokenId best = best_token(logits);
   if (best == kNoToken || params.temperature == 0) return best;
+  return draw(logits, best, state, position, truncate(logits, best, params));
+}
 
-  const double temperature = params.temperature;
-  const double most = logits[best] / temperature;
-  const double floor = params.min_p > 0 ? most + math::log(params.min_p) : -std::numeric_limits<double>::infinity();
-  const bool truncates = params.top_k > 0 || params.top_p < 1;
-  if (truncates) {
-    candidates_.clear();
-    for (size_t i = 0; i < logits.size(); ++i) {
-      const double value = logits[i] / temperature;
-      if (value >= floor && logits[i] > kMinusInfinity) candidates_.push_back({value, static_cast<TokenId>(i)});
-    }
-    truncate(params);
+void Sampler::read_maxima(std::span<const float> logits) {
+  maxima_.resize((logits.size() + kLogitBlock - 1) / kLogitBlock);
+  if (!logits.empty()) kernels_.block_maxima(logits.data(), static_cast<int64_t>(logits.size()), maxima_.data());
+}
+
+/// The most likely token, the smallest id of equals; kNoToken when no logit is finite, or one is infinite.
+TokenId Sampler::best_token(std::span<const float> logits) const {
+  const auto block = std::max_element(maxima_.begin(), maxima_.end());
+  if (block == maxima_.end() || !std::isfinite(*block)) return kNoToken;
+  TokenId token = static_cast<TokenId>((block - maxima_.begin()) * kLogitBlock);
+  while (logits[token] != *block) ++token;
+  return token;
+}
+
+/// Makes sorted_ the first `count` tokens of the order or more, all that there are if there are fewer.
+void Sampler::sort_best(std::span<const float> logits, size_t count) {
+  float lowest = kMinusInfinity;
+  if (count < maxima_.size()) {  // `count` blocks have a logit at least as large as this one
+    order_ = maxima_;
+    std::nth_element(order_.begin(), order_.begin() + static_cast<ptrdiff_t>(count) - 1, order_.end(), std::greater());
+    lowest = order_[count - 1];
   }
+  sorted_.clear();
+  for (size_t block = 0; block < maxima_.size(); ++block) {
+    if (!(maxima_[block] >= lowest)) continue;
+    const size_t end = std::min(logits.size(), (block + 1) * kLogitBlock);
+    for (size_t i = block * kLogitBlock; i < end; ++i) {
+      if (logits[i] >= lowest) sorted_.push_back(static_cast<TokenId>(i));
+    }
+  }
+  std::sort(sorted_.begin(), sorted_.end(), [&](TokenId a, TokenId b) { return comes_before(logits, a, b); });
+}
+
+/// Where what min_p, top_k and top_p leave ends; min_p alone is left to the draw.
+Sampler::Cut Sampler::truncate(std::span<const float> logits, TokenId best, const SamplingParams& params) {
+  if (params.top_p < 1) return top_p_cut(logits, best, params);
+  if (params.top_k <= 0) return {.logit = kMinusInfinity, .token = 0};
+  sort_best(logits, static_cast<size_t>(params.top_k));
+  return cut_after(logits, static_cast<size_t>(params.top_k));
+}
+
+Sampler::Cut Sampler::cut_after(std::span<const float> logits, size_t count) const {
+  const TokenId last = sorted_[std::min(count, sorted_.size()) - 1];
+  return {.logit = logits[last], .token = last};
+}
+
+/// The fewest whose mass reaches top_p of that of all that min_p and top_k leave. Sorts few: most often they are
+/// enough.
+Sampler::Cut Sampler::top_p_cut(std::span<const float> logits, TokenId best, const SamplingParams& params) {
+  const float most = logits[best], factor = factor_of(params);
+  const size_t top_k = params.top_k > 0 ? static_cast<size_t>(params.top_k) : logits.size();
+  const bool has_top_k = params.top_k > 0, whole_vocabulary = !has_top_k && params.min_p == 0;
+  double whole = 0;
+  if (whole_vocabulary) whole = kernels_.sum_weights(logits.data(), static_cast<int64_t>(logits.size()), most, factor);
+  const double floor = floor_of(most, params);
+  constexpr size_t kFew = 64;
+  const size_t wanted = has_top_k ? top_k : kFew;
+  sort_best(logits, wanted);
+  const auto above = std::partition_point(sorted_.begin(), sorted_.end(), [&](TokenId token) {
+    return logits[token] / static_cast<double>(params.temperature) >= floor;
+  });
+  const size_t left = std::min(static_cast<size_t>(above - sorted_.begin()), top_k);
+  const bool is_whole = has_top_k || wanted >= maxima_.size() || left < sorted_.size();
+  if (whole_vocabulary || is_whole) {
+    order_.resize(left);
+    weights_.resize(left);
+    for (size_t i = 0; i < left; ++i) order_[i] = logits[sorted_[i]];
+    kernels_.weights(order_.data(), static_cast<int64_t>(left), most, factor, weights_.data());
+    if (!whole_vocabulary) whole = std::accumulate(weights_.begin(), weights_.end(), 0.0);
+    double mass = 0;
+    for (size_t i = 0; i < left; ++i) {
+      mass += weights_[i];
+      if (mass >= params.top_p * whole) return cut_after(logits, i + 1);
+    }
+    if (is_whole) return cut_after(logits, left);
+  }
+  return flat_top_p_cut(logits, most, params);
+}
+
+/// The same when many tokens share the mass: those of a narrow range of weights at once, and only the last range is
+/// sorted.
+Sampler::Cut Sampler::flat_top_p_cut(std::span<const float> logits, float most, const SamplingParams& params) {
+  constexpr float kRangesPerUnit = 64, kLastRange = 1023;
+  const float factor = factor_of(params);
+  const double floor = floor_of(most, params);
+  const auto range_of = [&](float logit) {
+    return static_cast<size_t>(std::min((most - logit) * factor * kRangesPerUnit, kLastRange));
+  };
+  const auto is_left = [&](size_t i) {
+    return weights_[i] > 0 && (params.min_p == 0 || logits[i] / static_cast<double>(params.temperature) >= floor);
+  };
+  weights_.resize(logits.size());
+  kernels_.weights(logits.data(), static_cast<int64_t>(logits.size()), most, factor, weights_.data());
+  std::array<double, static_cast<size_t>(kLastRange) + 1> masses{};
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (is_left(i)) masses[range_of(logits[i])] += weights_[i];
+  }
+  const double wanted = params.top_p * std::accumulate(masses.begin(), masses.end(), 0.0);
+  double mass = 0;
+  size_t range = 0;
+  while (mass + masses[range] < wanted) mass += masses[range++];
+  sorted_.clear();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (is_left(i) && range_of(logits[i]) == range) sorted_.push_back(static_cast<TokenId>(i));
+  }
+  std::sort(sorted_.begin(), sorted_.end(), [&](TokenId a, TokenId b) { return comes_before(logits, a, b); });
+  size_t count = 0;
+  while (count < sorted_.size() && mass < wanted) mass += weights_[sorted_[count++]];
+  return cut_after(logits, std::max<size_t>(count, 1));
+}
+
+/// The largest of value + noise; of equals the smallest id.
+TokenId Sampler::draw(std::span<const float> logits, TokenId best, const SamplingState& state, int position, Cut cut) {
+  const SamplingParams& params = state.params;
+  const double temperature = params.temperature, most = logits[best] / temperature;
+  const double floor = floor_of(logits[best], params);
   TokenId winner = best;
   double winning = most + gumbel(params.seed, best, position, state.choice);
-  const auto consider = [&](double value, TokenId token) {
-    if (!(value + kLargestNoise >= winning)) return;  // cannot win
-    const double score = value + gumbel(params.seed, token, position, state.choice);
-    if (score > winning || (score == winning && token < winner)) {
-      winning = score;
-      winner = token;
-    }
-  };
-  if (truncates) {
-    for (const Candidate& candidate : candidates_) consider(candidate.value, candidate.token);
-  } else {
-    for (size_t i = 0; i < logits.size(); ++i) {
-      const double value = logits[i] / temperature;
-      if (value >= floor) consider(value, static_cast<TokenId>(i));
+  GumbelDraw draw{.key = {static_cast<uint32_t>(params.seed), static_cast<uint32_t>(params.seed >> 32)},
+                  .position = static_cast<uint32_t>(position),
+                  .choice = static_cast<uint32_t>(state.choice),
+                  .stream = kDrawStream,
+                  .most = logits[best],
+                  .factor = factor_of(params)};
+  constexpr double kMargin = 1e-3;     // the kernel's rounding is below 1e-5
+  constexpr float kLargestLead = -24;  // 2^-32 < e^-22.18: no noise makes up for less
+  draw.lead = static_cast<float>(most - winning + kMargin);
+  for (size_t block = 0; block < maxima_.size(); ++block) {
+    if (!(maxima_[block] >= cut.logit)) continue;
+    if ((maxima_[block] - draw.most) * draw.factor + draw.lead < kLargestLead) continue;
+    const size_t first = block * kLogitBlock, count = std::min<size_t>(kLogitBlock, logits.size() - first);
+    uint64_t left =
+        kernels_.may_win(logits.data() + first, static_cast<int>(count), static_cast<uint32_t>(first), draw);
+    for (; left != 0; left &= left - 1) {
+      const auto token = static_cast<TokenId>(first + static_cast<size_t>(std::countr_zero(left)));
+      const double value = logits[token] / temperature;
+      const bool is_cut = logits[token] < cut.logit || (logits[token] == cut.logit && token > cut.token);
+      if (value < floor || (is_cut && cut.logit > kMinusInfinity)) continue;
+      const double score = value + gumbel(params.seed, token, position, state.choice);
+      if (score > winning || (score == winning && token < winner)) {
+        winning = score;
+        winner = token;
+        draw.lead = static_cast<float>(most - winning + kMargin);
+      }
     }
   }
   return winner;
@@ -129,67 +254,27 @@ std::span<const float> Sampler::adjusted(std::span<const float> logits, const Sa
   return adjusted_;
 }
 
-void Sampler::truncate(const SamplingParams& params) {
-  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < candidates_.size()) {
-    const auto better = [](const Candidate& a, const Candidate& b) {
-      return a.value != b.value ? a.value > b.value : a.token < b.token;
-    };
-    std::nth_element(candidates_.begin(), candidates_.begin() + params.top_k, candidates_.end(), better);
-    candidates_.resize(params.top_k);
-    std::sort(candidates_.begin(), candidates_.end(),
-              [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
-  }
-  if (params.top_p < 1) keep_top_p(params.top_p);
-}
-
-/// The fewest best candidates whose mass reaches top_p of the whole. Candidates come in the order of their ids.
-void Sampler::keep_top_p(double top_p) {
-  const auto better = [](const Candidate& a, const Candidate& b) {
-    return a.value != b.value ? a.value > b.value : a.token < b.token;
-  };
-  double most = candidates_[0].value;
-  for (const Candidate& candidate : candidates_) most = std::max(most, candidate.value);
-  double whole = 0;
-  for (const Candidate& candidate : candidates_) whole += math::exp(candidate.value - most);
-  double mass = 0;
-  size_t sorted = 0;
-  for (size_t chunk = 64; sorted < candidates_.size(); chunk *= 4) {  // sort only as far as the mass needs
-    const size_t end = std::min(sorted + chunk, candidates_.size());
-    std::partial_sort(candidates_.begin() + static_cast<ptrdiff_t>(sorted),
-                      candidates_.begin() + static_cast<ptrdiff_t>(end), candidates_.end(), better);
-    for (; sorted < end; ++sorted) {
-      mass += math::exp(candidates_[sorted].value - most);
-      if (mass >= top_p * whole) {
-        candidates_.resize(sorted + 1);
-        return;
-      }
-    }
-  }
-}
-
 TokenLogprob Sampler::logprob(std::span<const float> logits, TokenId token, int num_top) {
   ECHELON_CHECK(token >= 0 && static_cast<size_t>(token) < logits.size());
-  float most = kMinusInfinity;
-  for (const float logit : logits) most = std::max(most, logit);
-  double mass = 0;
-  for (const float logit : logits) mass += math::exp(static_cast<double>(logit) - most);
+  const cpu::FloatEnvironment environment;
+  read_maxima(logits);
+  const float most = *std::max_element(maxima_.begin(), maxima_.end());
+  const double mass = kernels_.sum_weights(logits.data(), static_cast<int64_t>(logits.size()), most, 1.0f);
   const double log_mass = math::log(mass) + most;
   const auto value = [&](TokenId id) { return static_cast<float>(static_cast<double>(logits[id]) - log_mass); };
 
   TokenLogprob result{.token = token, .logprob = value(token), .rank = 1, .top = {}};
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] > logits[token] || (logits[i] == logits[token] && static_cast<TokenId>(i) < token)) ++result.rank;
+  for (size_t block = 0; block < maxima_.size(); ++block) {
+    if (maxima_[block] < logits[token]) continue;
+    const size_t end = std::min(logits.size(), (block + 1) * kLogitBlock);
+    for (size_t i = block * kLogitBlock; i < end; ++i) {
+      result.rank += logits[i] > logits[token] || (logits[i] == logits[token] && static_cast<TokenId>(i) < token);
+    }
   }
   if (num_top <= 0) return result;
-  const auto better = [&](TokenId a, TokenId b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; };
-  std::vector<TokenId> best;  // sorted, at most num_top
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const auto id = static_cast<TokenId>(i);
-    if (static_cast<int>(best.size()) == num_top && !better(id, best.back())) continue;
-    best.insert(std::upper_bound(best.begin(), best.end(), id, better), id);
-    if (static_cast<int>(best.size()) > num_top) best.pop_back();
-  }
-  for (const TokenId id : best) result.top.emplace_back(id, value(id));
+  sort_best(logits, static_cast<size_t>(num_top));
+  if (sorted_.size() > static_cast<size_t>(num_top)) sorted_.resize(static_cast<size_t>(num_top));
+  for (const TokenId id : sorted_) result.top.emplace_back(id, value(id));
   return result;
 }
 

@@ -1,10 +1,14 @@
 // Chooses the next token of a sequence from its logits, and says how likely tokens were.
 //
 // Order of steps as in vLLM: tokens not allowed yet (min_tokens), penalties, temperature, min_p, top_k, top_p, then a
-// draw. Candidates are ordered by (logit descending, id ascending); masses are float64 sums. The draw is Gumbel-max
-// with counter-based noise: key = seed, counter = {token / 4, position, choice, stream}, lane = token mod 4: frozen,
-// because a token of a stream must come out the same after a restart on any layout. Log-probabilities are those of the
-// raw logits.
+// draw. Tokens are ordered by (logit descending, id ascending), and what each step leaves is a beginning of that order.
+// Masses are sums of float32 weights (kernels/logits.h) in float64. The draw is Gumbel-max in float64 with
+// counter-based noise: key = seed, counter = {token / 4, position, choice, stream}, lane = token mod 4: frozen, because
+// a token of a stream must come out the same after a restart on any layout. Log-probabilities are those of the raw
+// logits.
+//
+// The vocabulary is read twice or thrice by vector kernels; only tokens that a bound cannot rule out are looked at one
+// by one.
 #pragma once
 
 #include <span>
@@ -13,6 +17,8 @@
 
 #include "engine/request.h"
 #include "engine/sampling_params.h"
+#include "kernels/backend.h"
+#include "kernels/logits.h"
 
 namespace echelon {
 
@@ -38,7 +44,8 @@ struct SamplingState {
 class Sampler {
  public:
   /// end_tokens end a generation (masked until min_tokens are out).
-  explicit Sampler(std::vector<TokenId> end_tokens) : end_tokens_(std::move(end_tokens)) {}
+  explicit Sampler(std::vector<TokenId> end_tokens, const LogitKernels& kernels = logit_kernels(best_cpu_isa()))
+      : end_tokens_(std::move(end_tokens)), kernels_(kernels) {}
 
   /// `position` is the new token's. Does not change the state.
   OutputToken sample(std::span<const float> logits, const SamplingState& state, int position);
@@ -47,18 +54,26 @@ class Sampler {
   TokenLogprob logprob(std::span<const float> logits, TokenId token, int num_top);
 
  private:
-  struct Candidate {
-    double value = 0;  ///< logit / temperature
-    TokenId token = 0;
+  /// The last token of those that truncation leaves.
+  struct Cut {
+    float logit;
+    TokenId token;
   };
   TokenId choose(std::span<const float> logits, const SamplingState& state, int position);
   std::span<const float> adjusted(std::span<const float> logits, const SamplingState& state, int position);
-  void truncate(const SamplingParams& params);
-  void keep_top_p(double top_p);
+  void read_maxima(std::span<const float> logits);
+  TokenId best_token(std::span<const float> logits) const;
+  void sort_best(std::span<const float> logits, size_t count);
+  Cut truncate(std::span<const float> logits, TokenId best, const SamplingParams& params);
+  Cut cut_after(std::span<const float> logits, size_t count) const;
+  Cut top_p_cut(std::span<const float> logits, TokenId best, const SamplingParams& params);
+  Cut flat_top_p_cut(std::span<const float> logits, float most, const SamplingParams& params);
+  TokenId draw(std::span<const float> logits, TokenId best, const SamplingState& state, int position, Cut cut);
 
   std::vector<TokenId> end_tokens_;
-  std::vector<float> adjusted_;
-  std::vector<Candidate> candidates_;
+  const LogitKernels& kernels_;
+  std::vector<float> adjusted_, maxima_, order_, weights_;
+  std::vector<TokenId> sorted_;  ///< a beginning of the tokens' order
 };
 
 }  // namespace echelon

@@ -14,27 +14,16 @@ void add_seconds(std::atomic<double>& total, SteadyClock::time_point since) {
               std::memory_order_relaxed);
 }
 
-/// A row of the micro-batch whose logits are wanted, and for what.
-struct Wanted {
+}  // namespace
+
+/// A row of the micro-batch whose logits are wanted, and the answer.
+struct Stage::Wanted {
   int row = 0;  ///< of the micro-batch's tokens
   size_t plan_row = 0;
   int target = -1;  ///< index into MicroBatch::targets; -1: sample
+  OutputToken token;
+  TokenLogprob logprob;
 };
-
-std::vector<Wanted> wanted_rows(const MicroBatch& batch, std::span<const Segment> segments) {
-  std::vector<Wanted> wanted;
-  int target = 0;
-  for (size_t i = 0; i < batch.rows.size(); ++i) {
-    const PlanRow& row = batch.rows[i];
-    for (int t = 0; t < row.num_targets; ++t) {
-      wanted.push_back({.row = segments[i].first_row + row.targets_from + t, .plan_row = i, .target = target++});
-    }
-    if (row.sample) wanted.push_back({.row = segments[i].first_row + row.num_tokens - 1, .plan_row = i, .target = -1});
-  }
-  return wanted;
-}
-
-}  // namespace
 
 Stage::Stage(LayerRunner& layers, const SlotLimits& limits, Neighbours neighbours, bool is_last, bool is_sampler,
              int64_t vocab, std::vector<TokenId> end_tokens, StageClock& clock)
@@ -44,7 +33,7 @@ Stage::Stage(LayerRunner& layers, const SlotLimits& limits, Neighbours neighbour
       is_last_(is_last),
       is_sampler_(is_sampler),
       vocab_(vocab),
-      sampler_(std::move(end_tokens)),
+      samplers_(static_cast<size_t>(layers.num_host_threads()), Sampler(std::move(end_tokens))),
       clock_(clock) {}
 
 std::optional<StepResult> Stage::run(const MicroBatch& batch) {
@@ -73,35 +62,69 @@ std::optional<StepResult> Stage::run(const MicroBatch& batch) {
   return result;
 }
 
-StepResult Stage::sample(const MicroBatch& batch, std::span<const Segment> segments) {
-  StepResult result{.epoch = batch.epoch, .number = batch.number, .rows = {}};
-  const std::vector<Wanted> wanted = wanted_rows(batch, segments);
-  size_t open_row = batch.rows.size();  // the plan row that result.rows.back() answers
-  for (size_t first = 0; first < wanted.size(); first += kLogitRows) {
-    const size_t count = std::min<size_t>(kLogitRows, wanted.size() - first);
-    std::vector<int> rows;
-    for (size_t i = 0; i < count; ++i) rows.push_back(wanted[first + i].row);
-    const std::span<const float> logits = layers_.logits(rows);
-    if (!is_sampler_) continue;
-    for (size_t i = 0; i < count; ++i) {
-      const Wanted& want = wanted[first + i];
+std::vector<Stage::Wanted> Stage::wanted_rows(const MicroBatch& batch, std::span<const Segment> segments) const {
+  std::vector<Wanted> wanted;
+  int target = 0;
+  for (size_t i = 0; i < batch.rows.size(); ++i) {
+    const PlanRow& row = batch.rows[i];
+    for (int t = 0; t < row.num_targets; ++t) {
+      Wanted& want = wanted.emplace_back();
+      want.row = segments[i].first_row + row.targets_from + t;
+      want.plan_row = i;
+      want.target = target++;
+    }
+    if (row.sample) {
+      Wanted& want = wanted.emplace_back();
+      want.row = segments[i].first_row + row.num_tokens - 1;
+      want.plan_row = i;
+    }
+  }
+  return wanted;
+}
+
+/// Answers at most kLogitRows rows.
+void Stage::choose(const MicroBatch& batch, std::span<Wanted> wanted) {
+  std::vector<int> rows;
+  for (const Wanted& want : wanted) rows.push_back(want.row);
+  const std::span<const float> logits = layers_.logits(rows);
+  if (!is_sampler_) return;
+  const size_t num_parts = std::min(samplers_.size(), wanted.size()), vocab = static_cast<size_t>(vocab_);
+  layers_.run_on_host(static_cast<int>(num_parts), [&](int part) {
+    Sampler& sampler = samplers_[static_cast<size_t>(part)];
+    for (size_t i = static_cast<size_t>(part); i < wanted.size(); i += num_parts) {
+      Wanted& want = wanted[i];
       const PlanRow& row = batch.rows[want.plan_row];
-      if (want.plan_row != open_row) {
-        result.rows.push_back({.slot = row.slot, .generation = row.generation, .sampled = row.sample != 0});
-        open_row = want.plan_row;
-      }
-      const std::span<const float> of_row =
-          logits.subspan(i * static_cast<size_t>(vocab_), static_cast<size_t>(vocab_));
-      SamplingState& state = slots_.sampling(row.slot);
+      const SamplingState& state = slots_.sampling(row.slot);
+      const std::span<const float> of_row = logits.subspan(i * vocab, vocab);
       if (want.target >= 0) {
-        result.rows.back().prompt_logprobs.push_back(
-            sampler_.logprob(of_row, batch.targets[want.target], state.params.num_prompt_logprobs));
+        want.logprob = sampler.logprob(of_row, batch.targets[want.target], state.params.num_prompt_logprobs);
       } else {
-        const int position = row.first_position + row.num_tokens;
-        result.rows.back().token = sampler_.sample(of_row, state, position);
-        if (result.rows.back().token.token != kNoToken) state.note_output(result.rows.back().token.token);
+        want.token = sampler.sample(of_row, state, row.first_position + row.num_tokens);
       }
     }
+  });
+}
+
+StepResult Stage::sample(const MicroBatch& batch, std::span<const Segment> segments) {
+  StepResult result{.epoch = batch.epoch, .number = batch.number, .rows = {}};
+  std::vector<Wanted> wanted = wanted_rows(batch, segments);
+  for (size_t first = 0; first < wanted.size(); first += kLogitRows) {
+    choose(batch, std::span(wanted).subspan(first, std::min<size_t>(kLogitRows, wanted.size() - first)));
+  }
+  if (!is_sampler_) return result;
+  size_t open_row = batch.rows.size();  // the plan row that result.rows.back() answers
+  for (Wanted& want : wanted) {
+    const PlanRow& row = batch.rows[want.plan_row];
+    if (want.plan_row != open_row) {
+      result.rows.push_back({.slot = row.slot, .generation = row.generation, .sampled = row.sample != 0});
+      open_row = want.plan_row;
+    }
+    if (want.target >= 0) {
+      result.rows.back().prompt_logprobs.push_back(std::move(want.logprob));
+      continue;
+    }
+    if (want.token.token != kNoToken) slots_.sampling(row.slot).note_output(want.token.token);
+    result.rows.back().token = std::move(want.token);
   }
   return result;
 }

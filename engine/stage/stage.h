@@ -35,6 +35,9 @@ class Stage {
   std::optional<StepResult> run(const MicroBatch& batch);
 
  private:
+  struct Wanted;
+  std::vector<Wanted> wanted_rows(const MicroBatch& batch, std::span<const Segment> segments) const;
+  void choose(const MicroBatch& batch, std::span<Wanted> wanted);
   StepResult sample(const MicroBatch& batch, std::span<const Segment> segments);
 
   LayerRunner& layers_;
@@ -42,7 +45,7 @@ class Stage {
   Neighbours neighbours_;
   bool is_last_, is_sampler_;
   int64_t vocab_;
-  Sampler sampler_;
+  std::vector<Sampler> samplers_;  ///< one for each host thread
   StageClock& clock_;
 };
 

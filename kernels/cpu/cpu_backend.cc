@@ -59,6 +59,8 @@ void CpuBackend::copy_from_host(void* device, const void* host, size_t size_byte
   if (size_bytes > 0) std::memcpy(device, host, size_bytes);
 }
 
+void CpuBackend::run_on_host(int num_parts, const std::function<void(int)>& f) { threads_.parallel(num_parts, f); }
+
 std::unique_ptr<PackedMatrix> CpuBackend::pack(const PackPlan& plan) {
   std::unique_ptr<CpuPackedMatrix> packed = pack_matrix(plan, compute_, weight_memory_, threads_);
   has_float_weights_ = has_float_weights_ || !packed->is_quantized();

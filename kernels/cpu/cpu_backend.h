@@ -30,6 +30,8 @@ class CpuBackend final : public Backend {
   void copy_to_host(void* host, const void* device, size_t size_bytes) override;
   void copy_from_host(void* device, const void* host, size_t size_bytes) override;
   void synchronize() override {}  // every call returns when its work is done
+  int num_host_threads() const override { return threads_.num_threads(); }
+  void run_on_host(int num_parts, const std::function<void(int)>& f) override;
 
   std::unique_ptr<PackedMatrix> pack(const PackPlan& plan) override;
   size_t packed_bytes(const Coding& coding, int64_t rows, int64_t cols) const override;

@@ -5,6 +5,7 @@
 
 #include "kernels/base/check.h"
 #include "kernels/base/error.h"
+#include "kernels/logits.h"
 
 namespace echelon {
 
@@ -76,9 +77,32 @@ const OpKernels& op_kernels(CpuIsa isa) {
     case CpuIsa::avx512_vnni:  // no integer dots here
       return avx512::op_kernels();
   }
-  ECHELON_CHECK(false, "instruction set {}", static_cast<int>(isa));
-  return portable::op_kernels();
+  check_failed("isa", __FILE__, __LINE__, "unknown instruction set");
+}
+
+namespace portable {
+const LogitKernels& logit_kernels();
+}
+namespace avx2 {
+const LogitKernels& logit_kernels();
+}
+namespace avx512 {
+const LogitKernels& logit_kernels();
 }
 
 }  // namespace cpu
+
+const LogitKernels& logit_kernels(CpuIsa isa) {
+  switch (isa) {
+    case CpuIsa::portable:
+      return cpu::portable::logit_kernels();
+    case CpuIsa::avx2:
+      return cpu::avx2::logit_kernels();
+    case CpuIsa::avx512:
+    case CpuIsa::avx512_vnni:
+      return cpu::avx512::logit_kernels();
+  }
+  check_failed("isa", __FILE__, __LINE__, "unknown instruction set");
+}
+
 }  // namespace echelon

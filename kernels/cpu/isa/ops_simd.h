@@ -10,6 +10,18 @@ namespace echelon::cpu::ECHELON_ISA {
 
 inline constexpr int kFoldRows = 8, kFoldVectors = 2;  // 16 of 32 registers
 
+struct F64x16 {
+  __m512d lo, hi;
+};
+static inline F64x16 add(F64x16 a, F32x16 b) {
+  return {_mm512_add_pd(a.lo, _mm512_cvtps_pd(_mm512_castps512_ps256(b.v))),
+          _mm512_add_pd(a.hi, _mm512_cvtps_pd(_mm512_extractf32x8_ps(b.v, 1)))};
+}
+static inline void store(double* p, F64x16 a) {
+  _mm512_storeu_pd(p, a.lo);
+  _mm512_storeu_pd(p + 8, a.hi);
+}
+
 /// a < b ? x : y, lane by lane.
 static inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
@@ -45,6 +57,19 @@ static inline void unscramble(F32x16 (&v)[2]) {
 #elif defined(__AVX2__)
 
 inline constexpr int kFoldRows = 4, kFoldVectors = 1;  // 8 of 16 registers
+
+struct F64x16 {
+  __m256d v[4];
+};
+static inline F64x16 add(F64x16 a, F32x16 b) {
+  const __m128 quarters[4] = {_mm256_castps256_ps128(b.lo), _mm256_extractf128_ps(b.lo, 1),
+                              _mm256_castps256_ps128(b.hi), _mm256_extractf128_ps(b.hi, 1)};
+  for (int i = 0; i < 4; ++i) a.v[i] = _mm256_add_pd(a.v[i], _mm256_cvtps_pd(quarters[i]));
+  return a;
+}
+static inline void store(double* p, F64x16 a) {
+  for (int i = 0; i < 4; ++i) _mm256_storeu_pd(p + 4 * i, a.v[i]);
+}
 
 static inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
   return {_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
@@ -85,6 +110,15 @@ static inline void unscramble(F32x16 (&v)[1]) {
 
 inline constexpr int kFoldRows = 1, kFoldVectors = 1;
 
+struct F64x16 {
+  double v[16];
+};
+static inline F64x16 add(F64x16 a, F32x16 b) {
+  for (int i = 0; i < 16; ++i) a.v[i] += static_cast<double>(b.v[i]);
+  return a;
+}
+static inline void store(double* p, F64x16 a) { std::memcpy(p, a.v, sizeof a.v); }
+
 static inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
   return each([&](int i) { return a.v[i] < b.v[i] ? x.v[i] : y.v[i]; });
 }
@@ -113,6 +147,16 @@ static inline void load_scrambled(const uint16_t* p, F32x16 (&out)[1]) { out[0] 
 static inline void unscramble(F32x16 (&)[1]) {}
 
 #endif
+
+/// The sum of 16 lanes in the tree of the other sum_lanes.
+static inline double sum_lanes(F64x16 a) {
+  double v[16];
+  store(v, a);
+  for (int width = 8; width >= 1; width /= 2) {
+    for (int i = 0; i < width; ++i) v[i] = v[i] + v[i + width];
+  }
+  return v[0];
+}
 
 /// Vectors of 16 consecutive elements, widened. bf16 in full width comes in an order of its own (load_scrambled), which
 /// `restore_order` undoes: lanes never mix in between, so no bit depends on it.
