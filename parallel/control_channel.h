@@ -32,7 +32,7 @@ struct ControlMessage {
 };
 
 /// One end of the star. send() and close() may be called from any thread; handlers run on the channel's own thread, one
-/// at a time, and must not block.
+/// at a time, but for messages to oneself, and must not block.
 class ControlChannel {
  public:
   struct Handlers {
@@ -41,8 +41,8 @@ class ControlChannel {
   };
   virtual ~ControlChannel() = default;
   virtual void start(Handlers handlers) = 0;
-  /// To `rank` (a worker may only send to rank 0). A message to oneself is handed to on_message as well. Ignored after
-  /// that rank is lost.
+  /// To `rank` (a worker may only send to rank 0). Ignored after that rank is lost. A message to oneself is handed to
+  /// on_message here, before send() returns: a step of a rank that is alone would wait for two more threads to wake.
   virtual void send(int rank, ControlMessage message) = 0;
   /// Says goodbye (so that no peer reports a loss) and stops the thread.
   virtual void close() = 0;

@@ -1,9 +1,12 @@
-// The pool's protocol: the caller publishes a call by moving epoch_, workers count pending_ down to zero. Both are
-// futexes (std::atomic::wait) behind a bounded spin.
+// The pool's protocol: the caller publishes a call by moving epoch_; whoever moves a share's claim to the call's number
+// runs that share, and counts pending_ down when it is done. While a share is claimed and not done the call cannot end,
+// so what the call wrote stays; a worker that comes late finds its share claimed for the call it saw, touches nothing
+// and waits for the next. epoch_ and pending_ are futexes (std::atomic::wait) behind a bounded spin.
 #include "kernels/cpu/thread_pool.h"
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <chrono>
 #include <system_error>
 #include <utility>
@@ -31,7 +34,8 @@ void wait_for_change(const std::atomic<uint32_t>& value, uint32_t old, bool spin
 
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads, Waiting waiting) : spin_(waiting == Waiting::spin) {
+ThreadPool::ThreadPool(int num_threads, Waiting waiting)
+    : spin_(waiting == Waiting::spin), claims_(static_cast<size_t>(std::clamp(num_threads, 1, kMaxThreads))) {
   ECHELON_CHECK(num_threads >= 1 && num_threads <= kMaxThreads, "{} threads", num_threads);
   workers_.reserve(num_threads - 1);
   for (int thread = 1; thread < num_threads; ++thread) {
@@ -61,26 +65,58 @@ void ThreadPool::run(int num_parts, Function function, void* context) {
     for (int part = 0; part < num_parts; ++part) function(context, part);
     return;
   }
+  const int num_shares = std::min(num_parts, num_threads());
+  const uint32_t call = epoch_.load(std::memory_order_relaxed) + 1;
   function_ = function;
   context_ = context;
   num_parts_ = num_parts;
-  pending_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
-  epoch_.fetch_add(1, std::memory_order_release);
+  // A share without parts is nobody's: it counts as begun.
+  for (int share = num_shares; share < num_threads(); ++share)
+    claims_[share].call.store(call, std::memory_order_relaxed);
+  pending_.store(static_cast<uint32_t>(num_shares), std::memory_order_relaxed);
+  epoch_.store(call, std::memory_order_release);
   epoch_.notify_all();
   {
     const FloatEnvironment environment;
-    run_share(0);
+    run_shares(0, call);
   }
   for (uint32_t left; (left = pending_.load(std::memory_order_acquire)) != 0;) wait_for_change(pending_, left, spin_);
   if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
 }
 
-void ThreadPool::run_share(int thread) {
+bool ThreadPool::claim(int share, uint32_t call) {
+  std::atomic<uint32_t>& claimed = claims_[share].call;
+  uint32_t before = claimed.load(std::memory_order_relaxed);
+  // A number after `call` was written by a later call: the one that the thread saw has ended.
+  return static_cast<int32_t>(call - before) > 0 &&
+         claimed.compare_exchange_strong(before, call, std::memory_order_acquire, std::memory_order_relaxed);
+}
+
+/// The thread's own share first, then those that nobody has begun. Share 0 is the caller's in any case.
+void ThreadPool::run_shares(int thread, uint32_t call) {
+  if ((thread == 0 || claim(thread, call)) && run_share(thread)) return;
+  // The others are most often as far: looking at their claims at once would take lines from them that they need.
+  constexpr int kPatience = 32;
+  for (int i = 0; i < kPatience; ++i) {
+    if (pending_.load(std::memory_order_relaxed) == 0) return;
+    _mm_pause();
+  }
+  for (int i = 1; i < num_threads(); ++i) {
+    const int share = (thread + i) % num_threads();
+    if (share != 0 && claim(share, call) && run_share(share)) return;
+  }
+}
+
+/// True when it was the last one.
+bool ThreadPool::run_share(int share) {
   try {
-    for (int part = thread; part < num_parts_; part += num_threads()) function_(context_, part);
+    for (int part = share; part < num_parts_; part += num_threads()) function_(context_, part);
   } catch (...) {
     note_exception();
   }
+  if (pending_.fetch_sub(1, std::memory_order_release) != 1) return false;
+  pending_.notify_one();
+  return true;
 }
 
 void ThreadPool::note_exception() {
@@ -95,8 +131,7 @@ void ThreadPool::work(int thread) {
     wait_for_change(epoch_, seen, spin_);
     seen = epoch_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
-    run_share(thread);
-    if (pending_.fetch_sub(1, std::memory_order_release) == 1) pending_.notify_one();
+    run_shares(thread, seen);
   }
 }
 

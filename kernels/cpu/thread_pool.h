@@ -1,6 +1,7 @@
-// The threads of one CPU backend: one call at a time is divided into parts with a static assignment to threads.
+// The threads of one CPU backend: one call at a time is divided into parts, and every thread has its share of them.
 // Workers spin for a short, bounded time after a call and then sleep, so that the calls of one forward pass follow each
-// other within a microsecond and an idle process burns nothing.
+// other within a microsecond and an idle process burns nothing. A thread that is done takes shares that nobody has
+// begun: where the processors are taken by others, a call does not wait for a worker to wake.
 #pragma once
 
 #include <algorithm>
@@ -27,11 +28,12 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
+  int num_threads() const { return static_cast<int>(claims_.size()); }
 
-  /// Calls f(part) once for every part in [0, num_parts) and returns when all are done: thread t takes parts t, t +
-  /// num_threads, ..., ascending; the caller is thread 0. With one thread or one part everything runs in the caller.
-  /// Costs about 0.2 us when the workers are awake. An exception of a part is rethrown once no part runs any more.
+  /// Calls f(part) once for every part in [0, num_parts) and returns when all are done. Share t is the parts t, t +
+  /// num_threads, ..., ascending, run by thread t unless another was there first; the caller is thread 0. With one
+  /// thread or one part everything runs in the caller. Costs about 0.2 us when the workers are awake. An exception of a
+  /// part is rethrown once no part runs any more.
   template <class F>
   void parallel(int num_parts, F&& f) {
     using Callable = std::remove_reference_t<F>;
@@ -46,23 +48,31 @@ class ThreadPool {
  private:
   using Function = void (*)(void* context, int part);
 
+  /// The last call whose share `t` somebody began.
+  struct alignas(64) Claim {
+    std::atomic<uint32_t> call{0};
+  };
+
   void run(int num_parts, Function function, void* context);
-  void run_share(int thread);
+  bool claim(int share, uint32_t call);
+  void run_shares(int thread, uint32_t call);
+  bool run_share(int share);
   void work(int thread);
   void stop();
   void note_exception();
 
-  // The call in progress: written before epoch_ moves, read after.
+  // The call in progress: written before epoch_ moves, read after a share of it was claimed.
   Function function_ = nullptr;
   void* context_ = nullptr;
   int num_parts_ = 0;
 
-  alignas(64) std::atomic<uint32_t> epoch_{0};    ///< moves once for every call; workers wait on it
-  alignas(64) std::atomic<uint32_t> pending_{0};  ///< workers that have not finished the call; the caller waits on it
+  alignas(64) std::atomic<uint32_t> epoch_{0};    ///< number of the call; workers wait on it
+  alignas(64) std::atomic<uint32_t> pending_{0};  ///< shares that are not done; the caller waits on it
   std::atomic<bool> stop_{false};
   std::mutex exception_mutex_;
   std::exception_ptr exception_;
   bool spin_;
+  std::vector<Claim> claims_;  ///< one for each thread
   std::vector<std::thread> workers_;
 };
 

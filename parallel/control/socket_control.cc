@@ -95,9 +95,7 @@ void SocketControl::send(int rank, ControlMessage message) {
                 rank);
   if (close_called_) return;
   if (rank == identity_.rank) {
-    asio::post(io_, [this, rank, own = std::move(message)]() mutable {
-      if (!closing_) handlers_.on_message(rank, std::move(own));
-    });
+    handlers_.on_message(rank, std::move(message));
     return;
   }
   std::vector<std::byte> frame = encode_frame(message, identity_.job_id);

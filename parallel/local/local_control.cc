@@ -69,7 +69,9 @@ class LocalControl : public ControlChannel {
   void send(int rank, ControlMessage message) override {
     ECHELON_CHECK(rank >= 0 && rank < size() && (rank_ == 0 || rank == 0 || rank == rank_), "rank {} sends to {}",
                   rank_, rank);
-    if (!left_) star_->at(rank).put({.from = rank_, .message = std::move(message), .lost = false, .reason = {}});
+    if (left_) return;
+    if (rank == rank_) return handlers_.on_message(rank, std::move(message));
+    star_->at(rank).put({.from = rank_, .message = std::move(message), .lost = false, .reason = {}});
   }
 
   void close() override {

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <xmmintrin.h>
 
+#include <atomic>
 #include <chrono>
 #include <stdexcept>
 #include <thread>
@@ -19,19 +20,37 @@ class ThreadPoolTest : public testing::TestWithParam<std::tuple<int, ThreadPool:
   ThreadPool pool_{std::get<0>(GetParam()), std::get<1>(GetParam())};
 };
 
-TEST_P(ThreadPoolTest, EveryPartRunsOnceOnItsThread) {
-  for (int num_parts : {0, 1, 2, 3, 7, 64}) {
-    std::vector<int> calls(num_parts);
-    std::vector<std::thread::id> threads(num_parts);
-    pool_.parallel(num_parts, [&](int part) {
-      ++calls[part];
-      threads[part] = std::this_thread::get_id();
-    });
-    for (int part = 0; part < num_parts; ++part) {
-      EXPECT_EQ(calls[part], 1);
-      EXPECT_EQ(threads[part], threads[part % pool_.num_threads()]);
+TEST_P(ThreadPoolTest, EveryPartRunsOnceAndAShareOnOneThread) {
+  for (int round = 0; round < 300; ++round) {
+    for (int num_parts : {0, 1, 2, 3, 7, 64}) {
+      std::vector<int> calls(num_parts);
+      std::vector<std::thread::id> threads(num_parts);
+      pool_.parallel(num_parts, [&](int part) {
+        ++calls[part];
+        threads[part] = std::this_thread::get_id();
+      });
+      for (int part = 0; part < num_parts; ++part) {
+        ASSERT_EQ(calls[part], 1);
+        ASSERT_EQ(threads[part], threads[part % pool_.num_threads()]);
+      }
     }
   }
+}
+
+/// A worker that is busy or does not wake holds nothing up: here each is held in a part of its own until the others
+/// ran.
+TEST_P(ThreadPoolTest, SharesThatNobodyBeganAreTakenByWhoIsDone) {
+  if (pool_.num_threads() < 3) return;
+  std::atomic<int> finished{0};
+  pool_.parallel(3, [&](int part) {
+    if (part == 1) {
+      const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (finished.load() < 2 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+      EXPECT_EQ(finished.load(), 2);
+    } else {
+      ++finished;
+    }
+  });
 }
 
 TEST_P(ThreadPoolTest, ResultsOfACallAreSeenByTheNext) {

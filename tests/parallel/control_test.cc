@@ -130,9 +130,11 @@ TEST_P(ControlStar, RankZeroMaySpeakAtOnceAndAtLength) {
     std::vector<Seen> seen(kSize);
     auto ends = make_star(GetParam(), kSize);
     std::vector<std::thread> workers;
-    for (int rank = 1; rank < kSize; ++rank) workers.emplace_back([&, rank] { ends[rank]->start(seen[rank].handlers()); });
+    for (int rank = 1; rank < kSize; ++rank)
+      workers.emplace_back([&, rank] { ends[rank]->start(seen[rank].handlers()); });
     ends[0]->start(seen[0].handlers());
-    for (int rank = 1; rank < kSize; ++rank) ends[0]->send(rank, {.kind = MessageKind::plan, .payload = std::vector<std::byte>(4000)});
+    for (int rank = 1; rank < kSize; ++rank)
+      ends[0]->send(rank, {.kind = MessageKind::plan, .payload = std::vector<std::byte>(4000)});
     for (std::thread& worker : workers) worker.join();
     for (int rank = 1; rank < kSize; ++rank) {
       ASSERT_TRUE(seen[rank].wait_for_messages(1)) << "round " << round << ", rank " << rank;
@@ -156,6 +158,19 @@ TEST_P(ControlStar, AnOrderlyCloseIsNoLossAndKeepsWhatWasSent) {
     }
     for (Seen& one : seen) EXPECT_TRUE(one.losses.empty());
   }
+}
+
+TEST_P(ControlStar, AMessageToOneselfIsHandedOverBeforeSendReturns) {
+  std::vector<Seen> seen(2);
+  auto ends = make_star(GetParam(), 2);
+  start_all(ends, seen);
+  for (const int rank : {0, 1}) {
+    ends[rank]->send(rank, {.kind = MessageKind::plan, .number = 7});
+    ASSERT_EQ(seen[rank].messages.size(), 1u);
+    EXPECT_EQ(seen[rank].messages[0].first, rank);
+    EXPECT_EQ(seen[rank].messages[0].second.number, 7u);
+  }
+  for (auto& end : ends) end->close();
 }
 
 TEST_P(ControlStar, AHandlerMayCloseTheChannel) {
