@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Is Echelon within 2x of llama.cpp? Prefill of 512 tokens, one stream, 32 streams; both sides in one run, in turn,
+"""Is Echelon ahead of llama.cpp? Prefill of 512 tokens, one stream, 8 and 32 streams; both sides in one run, in turn,
 medians of five rounds.
 
-    LLAMA_CPP_BIN=FOLDER benchmarks/against_llama_cpp.py [--rounds 5] [--model smollm2|gemma3] [--sides NAME,NAME]
+    benchmarks/against_llama_cpp.py [--rounds 5] [--model smollm2|gemma3] [--sides NAME,NAME]
 
 Every server is started anew in each round and is alone on the machine while it is measured; the first request to it
 is a warm-up. Prefill is 512 / TTFT of a prompt of 512 random tokens with max_tokens 1; decode is 1 / TPOT of an
-answer of 64 tokens to a prompt of 16; of both, three requests one after another and their median. The 32 streams are
-a closed loop of 64 requests, 128 random tokens in, 64 out. Without LLAMA_CPP_BIN our side alone is measured and the
-table says so.
+answer of 64 tokens to a prompt of 16; of both, three requests one after another and their median. The streams are
+closed loops, 128 random tokens in, 64 out, twice as many requests as streams. Without llama.cpp (benchmarks/peers/install) our side alone is measured and
+the table says so.
 """
 
 import argparse
@@ -21,21 +21,20 @@ from machine import Quiet, ceilings, heading, median_and_range, number, say, tab
 from servers import Echelon, LlamaServer, llama_bench, llama_cpp_folder
 
 PREFILL_TOKENS, DECODE_TOKENS, DECODE_PROMPT, REPETITIONS = 512, 64, 16, 3
-STREAMS, STREAM_PROMPT, STREAM_OUTPUT = 32, 128, 64
+STREAMS, STREAM_PROMPT, STREAM_OUTPUT = (8, 32), 128, 64
 MEASURES = {
     "prefill": "prefill 512, tok/s",
     "decode": "one stream, tok/s",
     "itl": "one stream, ITL p50 ms",
-    "streams": f"{STREAMS} streams, output tok/s",
-    "streams_ttft": f"{STREAMS} streams, TTFT p50 ms",
-    "client": f"{STREAMS} streams, client's cores",
+    "streams8": "8 streams, output tok/s",
+    "streams32": "32 streams, output tok/s",
+    "ttft32": "32 streams, TTFT p50 ms",
+    "client32": "32 streams, client's cores",
 }
-LOWER_IS_BETTER = {"itl", "streams_ttft", "client"}
 
 
 class Runner:
-    def __init__(self, num_requests):
-        self.num_requests = num_requests
+    def __init__(self):
         self.quiet = Quiet()
         self.seed = 0  # prompts of the whole run are all different
 
@@ -60,24 +59,16 @@ class Runner:
             "itl": decode["itl_p50_ms"],
         }
 
-    def together(self, server):
-        run_load(
-            server.url,
-            Load(
-                num_requests=2, num_streams=2, prompt_tokens=STREAM_PROMPT, output_tokens=8, seed=-2, extra=server.extra
-            ),
-        )
-        result = self.load(
-            server,
-            num_requests=self.num_requests,
-            num_streams=STREAMS,
-            prompt_tokens=STREAM_PROMPT,
-            output_tokens=STREAM_OUTPUT,
-        )
+    def together(self, server, num_streams):
+        """A closed loop of so many streams."""
+        length = {"prompt_tokens": STREAM_PROMPT, "output_tokens": STREAM_OUTPUT}
+        warm_up = length | {"output_tokens": 8}
+        run_load(server.url, Load(num_requests=2, num_streams=2, seed=-2, extra=server.extra, **warm_up))
+        result = self.load(server, num_requests=2 * num_streams, num_streams=num_streams, **length)
         return {
-            "streams": result["output_tokens_per_s"],
-            "streams_ttft": result["ttft_p50_ms"],
-            "client": result["client_cores"],
+            f"streams{num_streams}": result["output_tokens_per_s"],
+            f"ttft{num_streams}": result["ttft_p50_ms"],
+            f"client{num_streams}": result["client_cores"],
         }
 
 
@@ -87,15 +78,20 @@ def sides(model, num_threads, runner):
     def ours(num_ranks, *arguments):
         def measure():
             with Echelon(model, num_ranks, ["--threads", num_threads // num_ranks, *arguments]) as server:
-                return runner.alone(server) | runner.together(server)
+                values = runner.alone(server)
+                for num_streams in STREAMS:
+                    values |= runner.together(server, num_streams)
+                return values
 
         return measure
 
     def llama_server():
         with LlamaServer(model, num_threads, 1) as server:
             values = runner.alone(server)
-        with LlamaServer(model, num_threads, STREAMS) as server:
-            return values | runner.together(server)
+        for num_streams in STREAMS:
+            with LlamaServer(model, num_threads, num_streams) as server:
+                values |= runner.together(server, num_streams)
+        return values
 
     def bench():
         runner.quiet.wait()
@@ -120,7 +116,7 @@ def report(values, quiet, arguments, top):
     theirs = [name for name in ("llama-server", "llama-bench") if name in values]
     if theirs:
         ratios = []
-        for key in ("prefill", "decode", "streams"):
+        for key in ("prefill", "decode", "streams8", "streams32"):
             for other in theirs:
                 if not values[other][key]:
                     continue
@@ -132,7 +128,7 @@ def report(values, quiet, arguments, top):
         print("\nEchelon's medians over llama.cpp's (above 1: Echelon is faster):\n")
         print(table(["", *[TITLES[name] for name in values if name in TITLES]], ratios))
     else:
-        print("\nLLAMA_CPP_BIN was not set: llama.cpp was not measured.")
+        print("\nllama.cpp is not installed (benchmarks/peers/install): it was not measured.")
     print(f"\n{quiet.sentence()} The machine at best:\n{top}\n")
 
 
@@ -143,12 +139,11 @@ def main():
     parser.add_argument(
         "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each side in all; an even number [cores]"
     )
-    parser.add_argument("--requests", type=int, default=64, help=f"of the {STREAMS} streams together [64]")
     parser.add_argument("--sides", help="names, separated by commas: 1 rank, tp2, pp2, llama-server, llama-bench [all]")
     arguments = parser.parse_args()
-    if arguments.rounds < 1 or arguments.requests < 1 or arguments.threads < 2 or arguments.threads % 2:
-        parser.error("--rounds and --requests are at least 1, --threads an even number")
-    runner = Runner(arguments.requests)
+    if arguments.rounds < 1 or arguments.threads < 2 or arguments.threads % 2:
+        parser.error("--rounds is at least 1, --threads an even number")
+    runner = Runner()
     chosen = sides(arguments.model, arguments.threads, runner)
     if arguments.sides:
         unknown = set(arguments.sides.split(",")) - set(chosen)
@@ -160,8 +155,8 @@ def main():
     for round_number in range(1, arguments.rounds + 1):
         for name, measure in chosen.items():
             found = measure()
-            for key, value in found.items():
-                values[name][key].append(value)
+            for key in MEASURES.keys() & found.keys():
+                values[name][key].append(found[key])
             say(f"round {round_number}: {name}: " + ", ".join(f"{key} {number(value)}" for key, value in found.items()))
     report(values, runner.quiet, arguments, top)
     return 0

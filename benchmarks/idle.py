@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""How long from launch/run to ready, and what do the ranks of an idle server cost?
+"""How long from launch/run to ready and to a first token, and what do the ranks of an idle server cost?
 
     benchmarks/idle.py [--rounds 5] [--seconds 20] [--model smollm2|gemma3]
 
-Start: from the start of launch/run (or llama-server, when LLAMA_CPP_BIN is set) to the first 200 of its health
-endpoint, asked every 2 ms; the model's file is read first, so that it is in the page cache; sides in turn, medians.
-Idle: processor time of each rank's process over some seconds, as a share of one core, after it has answered a
+Start: from the start of launch/run (or llama-server, when it is installed) to the first 200 of its health
+endpoint, asked every 2 ms, and to the first token of a prompt of 16 that is sent then; the model's file is read first, so
+that it is in the page cache; sides in turn, medians. Memory: what a rank of ours that has just started keeps beside its
+packed weights (VmRSS less echelon_rank_weight_bytes; pages of the model's file apart); of the KV cache nothing is touched
+yet. Idle: processor time of each rank's process over some seconds, as a share of one core, after it has answered a
 request, so that what answering leaves running counts.
 """
 
 import argparse
 import os
 import pathlib
+import re
 import sys
 import time
 
@@ -41,6 +44,29 @@ def idle_shares(server, seconds):
     return {name: 100 * (after[name] - before[name]) / passed for name in pids}
 
 
+def memory_beside_weights(server):
+    """{rank: (MB beside weights and file pages, MB of file pages)} of ours; nothing of another server."""
+    if not isinstance(server, Echelon):
+        return {}
+    text = server.server.get("/metrics").body.decode()
+    found = {}
+    for index, (name, pid) in enumerate(server.pids().items()):
+        status = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+        resident, file = (int(status[field].split()[0]) * 1024 for field in ("VmRSS", "RssFile"))
+        weights = float(re.search(rf'^echelon_rank_weight_bytes{{[^}}]*rank="{index}"[^}}]*}} (\S+)', text, re.M)[1])
+        found[name] = (resident - file - weights) / 1e6, file / 1e6
+    return found
+
+
+def first_token_seconds(server):
+    """From now to the first token of an answer."""
+    load = Load(num_requests=1, prompt_tokens=16, output_tokens=1, extra=server.extra)
+    result, failures = run_load(server.url, load)
+    if failures:
+        raise RuntimeError(failures[0])
+    return result["ttft_p50_ms"] / 1e3
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -59,13 +85,17 @@ def main():
         sides["llama-server"] = lambda: LlamaServer(model, len(os.sched_getaffinity(0)), 1)
 
     quiet = Quiet()
-    starts, shares = {name: [] for name in sides}, {}
+    starts, firsts = {name: [] for name in sides}, {name: [] for name in sides}
+    shares, memory = {}, {}
     for round_number in range(1, arguments.rounds + 1):
         for name, make in sides.items():
             pathlib.Path(model_path(model)).read_bytes()
             quiet.wait()
             with make() as server:
                 starts[name].append(server.start_s)
+                if round_number == 1:
+                    memory[name] = memory_beside_weights(server)
+                firsts[name].append(server.start_s + first_token_seconds(server))
                 say(f"round {round_number}: {name}: ready after {server.start_s:.2f} s")
                 if round_number == 1:
                     shares[name] = idle_shares(server, arguments.seconds)
@@ -73,6 +103,8 @@ def main():
         [
             name,
             median_and_range(starts[name]),
+            median_and_range(firsts[name]),
+            ", ".join(f"{beside:.0f} (+ {file:.0f} of files)" for beside, file in memory[name].values()),
             ", ".join(f"{process}: {number(share)} %" for process, share in shares[name].items()),
         ]
         for name in sides
@@ -82,7 +114,7 @@ def main():
         f"Start: medians of {arguments.rounds} (least-most), file in the page cache. "
         f"Idle: over {arguments.seconds:.0f} s.\n"
     )
-    print(table(["", "start to ready, s", "idle, share of a core"], rows))
+    print(table(["", "start to ready, s", "to a first token, s", "memory beside weights, MB", "idle, share of a core"], rows))
     print(f"\n{quiet.sentence()}\n")
     return 0
 

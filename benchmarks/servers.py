@@ -1,6 +1,6 @@
 """The servers that are compared, each with the same four words: start on a free port, ready(), url, stop. Ours comes
-from tests/system/server.py (launch/run on a free port); llama.cpp's programs from the folder $LLAMA_CPP_BIN, see
-README.md.
+from tests/system/server.py (launch/run on a free port); llama.cpp's programs from benchmarks/peers/installed
+(benchmarks/peers/install), or the folder $LLAMA_CPP_BIN.
 """
 
 import http.client
@@ -78,13 +78,14 @@ class Echelon:
 
 
 def llama_cpp_folder():
-    """The folder with llama.cpp's programs, None when $LLAMA_CPP_BIN is not set."""
-    folder = os.environ.get("LLAMA_CPP_BIN")
+    """The folder with llama.cpp's programs, None when they are not installed and $LLAMA_CPP_BIN is not set."""
+    installed = ROOT / "benchmarks/peers/installed/llama.cpp"
+    folder = os.environ.get("LLAMA_CPP_BIN") or (installed if installed.is_dir() else None)
     if not folder:
         return None
     for program in ("llama-bench", "llama-server"):
         if not os.access(pathlib.Path(folder) / program, os.X_OK):
-            raise FileNotFoundError(f"LLAMA_CPP_BIN={folder}: no program {program} there; see benchmarks/README.md")
+            raise FileNotFoundError(f"{folder}: no program {program} there; see benchmarks/README.md")
     return pathlib.Path(folder).resolve()
 
 

@@ -160,6 +160,7 @@ std::unique_ptr<RankRunner::Loaded> RankRunner::load() {
   });
   loaded->weights = load_stage_weights(loaded->model.files, loaded->shard, *loaded->backend, &progress);
   bar.finish();
+  loaded->model.files.weights->drop_pages();
 
   std::optional<ControlMessage> message;
   const auto deadline = SteadyClock::now() + std::chrono::seconds(options_.startup_timeout_s);

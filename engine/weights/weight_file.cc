@@ -131,4 +131,13 @@ void WeightFile::read_ahead(std::string_view name, int64_t first_row, int64_t nu
                                  static_cast<uint64_t>(num_rows) * row_bytes);
 }
 
+void WeightFile::drop_pages() const {
+  const MappedFile* last = nullptr;
+  for (const Tensor& tensor : tensors_) {
+    if (tensor.file.get() == last) continue;
+    last = tensor.file.get();
+    last->advise_done(0, last->bytes().size());
+  }
+}
+
 }  // namespace echelon

@@ -56,6 +56,8 @@ class WeightFile {
 
   /// Asks the kernel to read the bytes of these rows ahead, in order; a hint.
   void read_ahead(std::string_view name, int64_t first_row, int64_t num_rows) const;
+  /// Gives back this process's pages of the files; what is read later comes from the page cache again.
+  void drop_pages() const;
 
  private:
   const Tensor& at(std::string_view name) const;

@@ -41,6 +41,8 @@ TEST(WeightFileGguf, ReadsMatricesAndVectors) {
     weights->read_ahead("w", 1, 1);
     weights->read_ahead("n", 0, 1);
     matrix = weights->matrix("w", 2, 64);
+    EXPECT_EQ(row_of(*matrix, 0)[0], 1.0f);
+    weights->drop_pages();
   }
   EXPECT_EQ(matrix->rows(), 2);
   EXPECT_EQ(matrix->cols(), 64);
