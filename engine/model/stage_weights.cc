@@ -1,5 +1,7 @@
 #include "engine/model/stage_weights.h"
 
+#include <fmt/format.h>
+
 #include <functional>
 
 #include "kernels/base/check.h"
@@ -76,6 +78,21 @@ SlicedMatrix down_matrix(const ModelFiles& model, const Shard& shard, int layer)
                 shard.place.tp);
 }
 
+/// The attention output is cut into leaves at borders of heads. Quantised weights come in groups of 32 columns, and so
+/// do the activations of integer products: a border inside a group would make numbers depend on the layout.
+void check_head_borders(const ModelFiles& model, const Shard& shard, const Backend& backend) {
+  const int head_dim = model.spec.head_dim;
+  const bool integers = backend.compute() == Compute::int8;
+  if (head_dim % kQuantGroup == 0 || shard.heads.count == 0 || (!integers && shard.tp == 1)) return;
+  for (int64_t layer = shard.layers.first; layer < shard.layers.end(); ++layer) {
+    const std::string name = layer_name(model.names.output, static_cast<int>(layer));
+    if (model.weights->matrix(name)->coding().kind == Coding::Kind::floats) continue;
+    throw Error(Part::model, fmt::format("{}: heads of {} are not a multiple of {} wide and {} is quantised: use "
+                                         "--compute bf16 or f32 and -tp 1, or weights in BF16, F16 or F32",
+                                         model.weights->path(), head_dim, kQuantGroup, name));
+  }
+}
+
 /// Packs what a shard needs and keeps the small vectors.
 class Loader {
  public:
@@ -83,6 +100,7 @@ class Loader {
       : model_(model), shard_(shard), backend_(backend), progress_(progress) {}
 
   StageWeights load() {
+    check_head_borders(model_, shard_, backend_);
     const WeightNames& names = model_.names;
     if (shard_.is_first_stage()) {
       out_.embedding =
