@@ -178,6 +178,22 @@ ModelSpec common_from_config(const JsonObject& config, const std::string& family
   return spec;
 }
 
+/// Newer files name every layer's kind; it must be what the other keys say.
+void check_layer_types(const JsonObject& config, const ModelSpec& spec) {
+  const auto types = config.find_strings("layer_types");
+  if (!types) return;
+  if (types->size() != spec.layers.size()) {
+    refuse(config.where(), fmt::format("layer_types has {} entries for {} layers", types->size(), spec.layers.size()));
+  }
+  for (size_t layer = 0; layer < types->size(); ++layer) {
+    const char* const expected = spec.layers[layer].window > 0 ? "sliding_attention" : "full_attention";
+    if ((*types)[layer] != expected) {
+      refuse(config.where(), fmt::format("layer_types says '{}' for layer {}; {} is supported there", (*types)[layer],
+                                         layer, expected));
+    }
+  }
+}
+
 /// Larger Gemma 3 models scale scores by something else than the head size.
 ModelSpec gemma3_from_gguf(const GgufFile& file) {
   const std::string& where = file.path();
@@ -207,6 +223,11 @@ ModelSpec gemma3_from_config(const JsonObject& config) {
   spec.attention_scale = static_cast<float>(1.0 / std::sqrt(number("query_pre_attn_scalar", spec.head_dim, 1e-3, 1e6)));
   spec.attention_softcap = static_cast<float>(number("attn_logit_softcapping", 0, 0, kMaxSoftcap));
   spec.norm_offset = 1.0f;
+  const std::string act = config.find_string("hidden_activation").value_or("gelu_pytorch_tanh");
+  if (act != "gelu_pytorch_tanh") {
+    refuse(where, "hidden_activation '" + act + "' is not supported (gelu_pytorch_tanh is)");
+  }
+  check_layer_types(config, spec);
   return spec;
 }
 
@@ -243,6 +264,7 @@ ModelSpec model_spec_from_config(const JsonObject& config) {
     if (config.find_bool("use_sliding_window").value_or(false)) {
       refuse(config.where(), "use_sliding_window is not supported for qwen2");
     }
+    check_layer_types(config, spec);
   } else if (type == "gemma3_text") {
     spec = gemma3_from_config(config);
   } else if (type == "gemma3") {

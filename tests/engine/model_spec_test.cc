@@ -281,8 +281,25 @@ TEST(ModelSpecFromConfig, RefusesWhatItCannotComputeByName) {
       {{kLlama, "hidden_act", "\"relu\""}, "relu"},
       {{kQwen2, "use_sliding_window", "true"}, "use_sliding_window"},
       {{kLlama, "rope_scaling", R"({"rope_type": "yarn", "factor": 4.0})"}, "yarn"},
-      {{kLlama, "rope_scaling", R"({"type": "dynamic", "factor": 4.0})"}, "dynamic"}};
+      {{kLlama, "rope_scaling", R"({"type": "dynamic", "factor": 4.0})"}, "dynamic"},
+      {{kGemma3, "hidden_activation", "\"gelu\""}, "hidden_activation"},
+      {{kGemma3, "layer_types", R"(["full_attention"])"}, "layer_types has 1 entries for 26"}};
   for (const auto& [change, name] : cases) EXPECT_THAT(config_error(changed(change)), HasSubstr(name));
+}
+
+TEST(ModelSpecFromConfig, LayerTypesMustBeWhatTheOtherKeysSay) {
+  const auto types_of = [](const char* text) {
+    json::array types;
+    for (const LayerSpec& layer : from_config(text).layers)
+      types.emplace_back(layer.window > 0 ? "sliding_attention" : "full_attention");
+    return types;
+  };
+  for (const char* text : {kLlama, kMistral, kQwen2, kGemma3}) {
+    json::array types = types_of(text);
+    EXPECT_EQ(config_error(changed({text, "layer_types", json::serialize(types).c_str()})), "");
+    types[3] = types[3] == "full_attention" ? "sliding_attention" : "full_attention";
+    EXPECT_THAT(config_error(changed({text, "layer_types", json::serialize(types).c_str()})), HasSubstr("for layer 3"));
+  }
 }
 
 TEST(ModelSpecFromConfig, NoChangeOfOneValueCrashesIt) {
