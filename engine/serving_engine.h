@@ -102,6 +102,7 @@ class ServingEngine final : public Engine {
   void end_choice(SequenceId id, FinishReason reason);
   void end_request(RequestHandle handle);
   void stop_when_drained();
+  void deliver();
   void abort_all(const std::string& message);
   void fail(const std::string& reason);
   void set_state(EngineState state, const std::string& reason);
@@ -134,6 +135,7 @@ class ServingEngine final : public Engine {
   bool serving_ = false, draining_ = false, stopped_ = false;
   std::unordered_map<RequestHandle, std::unique_ptr<ActiveRequest>> requests_;
   std::unordered_map<SequenceId, ActiveChoice> choices_;
+  std::vector<std::pair<std::shared_ptr<RequestListener>, OutputEvent>> outputs_;  // to be handed to listeners
   SequenceId next_sequence_ = 1;
   uint64_t next_order_ = 1;
   EngineMetrics metrics_;

@@ -65,6 +65,7 @@ void ServingEngine::run_loop() {
     for (Event& event : events) handle(event);
     if (stopped_) break;
     if (serving_) plan();
+    deliver();  // the ranks are at work again: waking the listeners' threads costs them nothing
     publish_metrics();
     if (draining_) stop_when_drained();
   }
@@ -284,7 +285,7 @@ void ServingEngine::apply(const SequenceUpdate& update) {
     metrics_.inter_token_latency.observe(seconds_between(choice.last_token, now));
   }
   choice.last_token = now;
-  request.listener->on_output(std::move(event));
+  outputs_.emplace_back(request.listener, std::move(event));
   if (!update.finish) return;
   ++metrics_.finished[static_cast<size_t>(*update.finish)];
   metrics_.end_to_end_latency.observe(seconds_between(request.request.arrival, now));
@@ -304,7 +305,7 @@ void ServingEngine::end_choice(SequenceId id, FinishReason reason) {
   ActiveRequest& request = *choice.request;
   request.sequences[choice.index] = 0;
   ++metrics_.finished[static_cast<size_t>(reason)];
-  request.listener->on_output({.choice = choice.index, .tokens = {}, .finish = reason});
+  outputs_.emplace_back(request.listener, OutputEvent{.choice = choice.index, .tokens = {}, .finish = reason});
   --num_unfinished_;
   if (--request.num_open == 0) end_request(request.handle);
 }
@@ -313,6 +314,7 @@ void ServingEngine::end_request(RequestHandle handle) { requests_.erase(handle);
 
 /// Every request gets its end, those still in the inbox too.
 void ServingEngine::abort_all(const std::string& message) {
+  deliver();
   const auto abort = [&](RequestListener& listener, int choice) {
     listener.on_output({.choice = choice, .tokens = {}, .finish = FinishReason::error, .error = message});
     --num_unfinished_;
@@ -329,6 +331,11 @@ void ServingEngine::abort_all(const std::string& message) {
     if (event.kind != Event::Kind::submit) continue;
     for (int choice = 0; choice < event.request.num_choices; ++choice) abort(*event.listener, choice);
   }
+}
+
+void ServingEngine::deliver() {
+  for (auto& [listener, event] : outputs_) listener->on_output(std::move(event));
+  outputs_.clear();
 }
 
 void ServingEngine::fail(const std::string& reason) {
