@@ -201,12 +201,12 @@ TokenId Sampler::draw(std::span<const float> logits, TokenId best, const Samplin
                   .stream = kDrawStream,
                   .most = logits[best],
                   .factor = factor_of(params)};
-  constexpr double kMargin = 1e-3;     // the kernel's rounding is below 1e-5
-  constexpr float kLargestLead = -24;  // 2^-32 < e^-22.18: no noise makes up for less
+  constexpr double kMargin = 1e-3;       // the kernel's rounding is below 1e-5
+  constexpr float kLeastExponent = -24;  // e^-24 < 2^-33 <= 1 - u: no noise makes up for less
   draw.lead = static_cast<float>(most - winning + kMargin);
   for (size_t block = 0; block < maxima_.size(); ++block) {
     if (!(maxima_[block] >= cut.logit)) continue;
-    if ((maxima_[block] - draw.most) * draw.factor + draw.lead < kLargestLead) continue;
+    if ((maxima_[block] - draw.most) * draw.factor + draw.lead < kLeastExponent) continue;
     const size_t first = block * kLogitBlock, count = std::min<size_t>(kLogitBlock, logits.size() - first);
     uint64_t left =
         kernels_.may_win(logits.data() + first, static_cast<int>(count), static_cast<uint32_t>(first), draw);
