@@ -1,7 +1,7 @@
-// How near is one rank's forward pass to the machine? Without engine, HTTP or sampling: prefill of a prompt, one stream
-// and many streams at some context, each with the ceilings of the same number of threads measured beside every
-// repetition, and where the time goes. Medians; the least time in brackets. Blocks of the KV cache are handed out in a
-// shuffled order, as in a server that has run for a while.
+// How near is one rank's forward pass to the machine? Without engine or HTTP: prefill of a prompt, one stream and many
+// streams at some context, each with the ceilings of the same number of threads measured beside every repetition, and
+// where the time goes; and choosing a token, apart. Medians; the least time in brackets. Blocks of the KV cache are
+// handed out in a shuffled order, as in a server that has run for a while.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -118,9 +118,9 @@ class Rank {
            (double(spec.hidden) * spec.head_dim * heads + 3.0 * double(spec.hidden) * spec.intermediate);
   }
 
-  /// Logits of the last row of the last pass, in host memory.
-  std::span<const float> logits(int rows) {
-    const int last = rows - 1;
+  /// Logits of the last token of a prompt that was just run, in host memory.
+  std::span<const float> last_logits(int length) {
+    const int last = (length - 1) % options_.chunk;
     return model_->logits(std::span(&last, 1));
   }
   /// Tokens [first, first + count) of sequence s; logits of the last one when asked.
@@ -163,7 +163,7 @@ class Rank {
     return name == "f32" ? Compute::f32 : name == "bf16" ? Compute::bf16 : Compute::int8;
   }
   TokenId token(int s, int position) const {
-    return static_cast<TokenId>((s * 7919 + position * 104729) % open_.files.spec.vocab);
+    return static_cast<TokenId>((int64_t{s} * 7919 + int64_t{position} * 104729) % open_.files.spec.vocab);
   }
   std::span<const int32_t> blocks(int s) const {
     return std::span(blocks_).subspan(static_cast<size_t>(s) * blocks_of_one_, blocks_of_one_);
@@ -212,7 +212,7 @@ Measured measure(const Options& options, Rank& rank, Ceilings& ceilings, const s
 /// Microseconds to choose a token from the logits of a real position, one row after another.
 void measure_sampling(const Options& options, Rank& rank) {
   rank.prompt(0, options.prompt);
-  const std::span<const float> logits = rank.logits(std::min(options.prompt, options.chunk));
+  const std::span<const float> logits = rank.last_logits(options.prompt);
   struct Case {
     const char* title;
     SamplingParams sampling;
@@ -245,9 +245,10 @@ int run(const Options& options) {
   const Measured prefill = measure(options, rank, ceilings, fmt::format("prefill of {}", options.prompt), 1,
                                    [&] { rank.prompt(0, options.prompt); });
   const double macs = rank.macs_per_token() * options.prompt;
-  fmt::print("  {:.0f} tok/s; products of layers alone {:.0f} G MAC/s, {:.0f} % of {:.0f} (registers)\n",
-             options.prompt / median(prefill.seconds), 1e-9 * macs / median(prefill.seconds),
-             100 * macs / median(prefill.seconds) / median(prefill.dots), 1e-9 * median(prefill.dots));
+  fmt::print(
+      "  {:.0f} tok/s; {:.0f} G MAC/s of the layers' products over the whole pass, {:.0f} % of {:.0f} (registers)\n",
+      options.prompt / median(prefill.seconds), 1e-9 * macs / median(prefill.seconds),
+      100 * macs / median(prefill.seconds) / median(prefill.dots), 1e-9 * median(prefill.dots));
 
   measure_sampling(options, rank);
   for (int s = 0; s < options.rows; ++s) rank.prompt(s, options.context);
@@ -279,5 +280,10 @@ int main(int argc, char** argv) {
   app.add_option("--rows", options.rows, "sequences of the second decode")->check(CLI::Range(1, 1024));
   app.add_option("--repetitions", options.repetitions, "of each measurement")->check(CLI::Range(1, 1000));
   CLI11_PARSE(app, argc, argv);
-  return echelon::bench::run(options);
+  try {
+    return echelon::bench::run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "model_bench: {}\n", error.what());
+    return 1;
+  }
 }
