@@ -58,7 +58,7 @@ void linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivat
   ECHELON_CHECK(!bias || weight.num_slots() == 1, "a bias is for a product with one slot");
   if (rows == 0 || weight.num_blocks() == 0) return;
 
-  const auto function = kernels.block[static_cast<int>(weight.layout())];
+  const auto function = kernels.product[static_cast<int>(weight.layout())];
   const int64_t stride = quantized ? x.num_groups() : x.float_stride();
   const int64_t panel_rows =
       rows_in_panel(quantized ? stride * static_cast<int64_t>(sizeof(ActivationGroup)) / kTileRows
@@ -66,23 +66,22 @@ void linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivat
   const int num_parts = static_cast<int>(std::min<int64_t>(threads.num_threads(), weight.num_blocks()));
   threads.parallel(num_parts, [&](int part) {
     const Share share = share_of(weight.num_blocks(), part, num_parts);
+    const int64_t feature = share.first * kColumnBlock;
     for (int64_t first = 0; first < rows; first += panel_rows) {
-      for (int64_t b = share.first; b < share.end; ++b) {
-        const int64_t feature = b * kColumnBlock;
-        const void* activation = quantized ? static_cast<const void*>(x.tile(first / kTileRows)) : x.float_row(first);
-        function({.weight = weight.block(b),
-                  .activation = activation,
-                  .starts = quantized ? x.starts(first / kTileRows) : nullptr,
-                  .activation_stride = stride,
-                  .num_rows = std::min(panel_rows, rows - first),
-                  .leaves = weight.leaves().data(),
-                  .num_leaves = static_cast<int64_t>(weight.leaves().size()),
-                  .out = out.row(first) + feature,
-                  .out_stride = out.stride,
-                  .slot_stride = slot_stride,
-                  .bias = bias ? bias + feature : nullptr,
-                  .num_features = static_cast<int>(std::min<int64_t>(kColumnBlock, weight.rows() - feature))});
-      }
+      function({.weight = weight.block(share.first),
+                .block_bytes = weight.block_bytes(),
+                .num_blocks = share.end - share.first,
+                .activation = quantized ? static_cast<const void*>(x.tile(first / kTileRows)) : x.float_row(first),
+                .starts = quantized ? x.starts(first / kTileRows) : nullptr,
+                .activation_stride = stride,
+                .num_rows = std::min(panel_rows, rows - first),
+                .leaves = weight.leaves().data(),
+                .num_leaves = static_cast<int64_t>(weight.leaves().size()),
+                .out = out.row(first) + feature,
+                .out_stride = out.stride,
+                .slot_stride = slot_stride,
+                .bias = bias ? bias + feature : nullptr,
+                .num_features = std::min(share.end * kColumnBlock, weight.rows()) - feature});
     }
   });
 }

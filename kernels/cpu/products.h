@@ -37,6 +37,7 @@ class CpuPackedMatrix final : public PackedMatrix {
   WeightLayout layout() const { return layout_; }
   bool is_quantized() const { return layout_ < WeightLayout::bf16; }
   int64_t num_blocks() const;
+  int64_t block_bytes() const { return block_bytes_; }
   const uint8_t* block(int64_t b) const { return data_.get() + b * block_bytes_; }
   const std::vector<LeafStep>& leaves() const { return leaves_; }
 

@@ -1,6 +1,6 @@
 // Exact integer dots of one packed group (16 features x 32 columns) with R rows of activation codes, for each
 // instruction set. Exact means: the order of additions cannot be seen, so each set may take its own way. Bounds are
-// beside each way.
+// beside each way. B blocks of features lie `block_bytes` apart.
 //
 // u4: codes 0..15, 256 bytes. u8: codes 0..255, 512 bytes; u8_half<H>: columns [16 H, 16 H + 16) of it. Layout:
 // product_kernels.h. `start` is null or the R numbers from which the sums start (-zero * sum of the activation codes).
@@ -34,30 +34,51 @@ static inline void start_sums(const int32_t* start, I32x16 (&dot)[R]) {
 
 #if defined(__AVX512VNNI__)
 
-template <int R>
-static inline void dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
-  start_sums(start, dot);
-  for (int j = 0; j < 4; ++j) {
-    const __m512i line = load_line(codes + 64 * j);
-    const __m512i low = low_nibbles(line), high = high_nibbles(line);
-    for (int r = 0; r < R; ++r) dot[r].v = _mm512_dpbusd_epi32(dot[r].v, low, row_quad(q, r, j));
-    for (int r = 0; r < R; ++r) dot[r].v = _mm512_dpbusd_epi32(dot[r].v, high, row_quad(q, r, 4 + j));
+template <int B, int R>
+static inline void start_sums(const int32_t* start, I32x16 (&dot)[B][R]) {
+  for (int b = 0; b < B; ++b) start_sums(start, dot[b]);
+}
+
+/// dot[b][r] += lines[b] * quad `quad` of row r: an activation is loaded once for all blocks.
+template <int B, int R>
+static inline void add_dots(const __m512i (&lines)[B], const int8_t (*q)[32], int quad, I32x16 (&dot)[B][R]) {
+  for (int r = 0; r < R; ++r) {
+    const __m512i activation = row_quad(q, r, quad);
+    for (int b = 0; b < B; ++b) dot[b][r].v = _mm512_dpbusd_epi32(dot[b][r].v, lines[b], activation);
   }
 }
 
-template <int First, int End, int R>
-static inline void dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+template <int B, int R>
+static inline void dots_u4(const uint8_t* codes, int64_t block_bytes, const int8_t (*q)[32], const int32_t* start,
+                           I32x16 (&dot)[B][R]) {
+  start_sums(start, dot);
+  for (int j = 0; j < 4; ++j) {
+    __m512i low[B], high[B];
+    for (int b = 0; b < B; ++b) {
+      const __m512i line = load_line(codes + b * block_bytes + 64 * j);
+      low[b] = low_nibbles(line);
+      high[b] = high_nibbles(line);
+    }
+    add_dots(low, q, j, dot);
+    add_dots(high, q, 4 + j, dot);
+  }
+}
+
+template <int First, int End, int B, int R>
+static inline void dots_u8_quads(const uint8_t* codes, int64_t block_bytes, const int8_t (*q)[32], const int32_t* start,
+                                 I32x16 (&dot)[B][R]) {
   start_sums(start, dot);
   for (int j = First; j < End; ++j) {
-    const __m512i line = load_line(codes + 64 * j);
-    for (int r = 0; r < R; ++r) dot[r].v = _mm512_dpbusd_epi32(dot[r].v, line, row_quad(q, r, j));
+    __m512i lines[B];
+    for (int b = 0; b < B; ++b) lines[b] = load_line(codes + b * block_bytes + 64 * j);
+    add_dots(lines, q, j, dot);
   }
 }
 
 #else  // vpmaddubsw adds two products of a nibble and a code: 8 of those, at most 8 * 2 * 15 * 127 = 30480, fit int16
 
 template <int R>
-static inline void dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+static inline void block_dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
   __m512i sum[R];
   for (int r = 0; r < R; ++r) sum[r] = _mm512_setzero_si512();
   for (int j = 0; j < 4; ++j) {
@@ -73,7 +94,8 @@ static inline void dots_u4(const uint8_t* codes, const int8_t (*q)[32], const in
 
 /// A code is 16 * high + low: two nibble products, joined exactly in int32.
 template <int First, int End, int R>
-static inline void dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+static inline void block_dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start,
+                                       I32x16 (&dot)[R]) {
   __m512i low_sum[R], high_sum[R];
   for (int r = 0; r < R; ++r) low_sum[r] = high_sum[r] = _mm512_setzero_si512();
   for (int j = First; j < End; ++j) {
@@ -109,7 +131,7 @@ static inline __m256i row_quad(const int8_t (*q)[32], int row, int quad) {
 static inline __m256i& half_of(I32x16& dot, int half) { return half == 0 ? dot.lo : dot.hi; }
 
 template <int R>
-static inline void dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+static inline void block_dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
   const __m256i ones = _mm256_set1_epi16(1);
   for (int half = 0; half < 2; ++half) {
     __m256i sum[R];
@@ -128,7 +150,8 @@ static inline void dots_u4(const uint8_t* codes, const int8_t (*q)[32], const in
 }
 
 template <int First, int End, int R>
-static inline void dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+static inline void block_dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start,
+                                       I32x16 (&dot)[R]) {
   const __m256i ones = _mm256_set1_epi16(1), sixteens = _mm256_set1_epi16(16);
   for (int half = 0; half < 2; ++half) {
     __m256i low_sum[R], high_sum[R];
@@ -153,7 +176,7 @@ static inline void dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], co
 #else  // portable
 
 template <int R>
-static inline void dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+static inline void block_dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < 16; ++c) dot[r].v[c] = start ? start[r] : 0;
     for (int j = 0; j < 4; ++j) {
@@ -168,7 +191,8 @@ static inline void dots_u4(const uint8_t* codes, const int8_t (*q)[32], const in
 }
 
 template <int First, int End, int R>
-static inline void dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+static inline void block_dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start,
+                                       I32x16 (&dot)[R]) {
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < 16; ++c) dot[r].v[c] = start ? start[r] : 0;
     for (int j = First; j < End; ++j) {
@@ -181,14 +205,32 @@ static inline void dots_u8_quads(const uint8_t* codes, const int8_t (*q)[32], co
 
 #endif
 
-template <int R>
-static inline void dots_u8(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
-  dots_u8_quads<0, 8>(codes, q, start, dot);
+#if !defined(__AVX512VNNI__)
+
+template <int B, int R>
+static inline void dots_u4(const uint8_t* codes, int64_t block_bytes, const int8_t (*q)[32], const int32_t* start,
+                           I32x16 (&dot)[B][R]) {
+  for (int b = 0; b < B; ++b) block_dots_u4(codes + b * block_bytes, q, start, dot[b]);
 }
 
-template <int Half, int R>
-static inline void dots_u8_half(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
-  dots_u8_quads<4 * Half, 4 * Half + 4>(codes, q, start, dot);
+template <int First, int End, int B, int R>
+static inline void dots_u8_quads(const uint8_t* codes, int64_t block_bytes, const int8_t (*q)[32], const int32_t* start,
+                                 I32x16 (&dot)[B][R]) {
+  for (int b = 0; b < B; ++b) block_dots_u8_quads<First, End>(codes + b * block_bytes, q, start, dot[b]);
+}
+
+#endif
+
+template <int B, int R>
+static inline void dots_u8(const uint8_t* codes, int64_t block_bytes, const int8_t (*q)[32], const int32_t* start,
+                           I32x16 (&dot)[B][R]) {
+  dots_u8_quads<0, 8>(codes, block_bytes, q, start, dot);
+}
+
+template <int Half, int B, int R>
+static inline void dots_u8_half(const uint8_t* codes, int64_t block_bytes, const int8_t (*q)[32], const int32_t* start,
+                                I32x16 (&dot)[B][R]) {
+  dots_u8_quads<4 * Half, 4 * Half + 4>(codes, block_bytes, q, start, dot);
 }
 
 }  // namespace echelon::cpu::ECHELON_ISA

@@ -63,23 +63,24 @@ struct LeafStep {
   int32_t slot;
 };
 
-/// One block of 16 features times rows [0, num_rows). Pointers are borrowed for the call.
-struct BlockTask {
-  const uint8_t* weight;           ///< of the block; 64-byte aligned for f16 scales and minimums, 32 otherwise
+/// Blocks of 16 features that lie one behind the other, times rows [0, num_rows). Pointers are borrowed for the call.
+struct ProductTask {
+  const uint8_t* weight;  ///< of the first block; 64-byte aligned for f16 scales and minimums, 32 otherwise
+  int64_t block_bytes, num_blocks;
   const void* activation;          ///< ActivationGroup[num_rows / 8 up][activation_stride], or float rows
   const ActivationStarts* starts;  ///< in the same order; unused by floats
   int64_t activation_stride;       ///< groups in a tile, or floats from row to row
   int64_t num_rows;
   const LeafStep* leaves;
   int64_t num_leaves;
-  float* out;                       ///< [slot][row][feature]
+  float* out;                       ///< [slot][row][feature], at the first block's first feature
   int64_t out_stride, slot_stride;  ///< floats
-  const float* bias;                ///< of the block, added to slot 0; or null
-  int num_features;                 ///< 1..16; the rest of the block is padding and not written
+  const float* bias;                ///< of the first block, added to slot 0; or null
+  int64_t num_features;             ///< of all blocks; what is missing in the last is padding and not written
 };
 
 struct ProductKernels {
-  void (*block[kNumWeightLayouts])(const BlockTask& task);  ///< by WeightLayout
+  void (*product[kNumWeightLayouts])(const ProductTask& task);  ///< by WeightLayout
   /// Quantises `count` >= 1 floats into row `row` (0..7) of consecutive groups; a short last group is filled with
   /// zeros.
   void (*quantize)(const float* values, int64_t count, ActivationGroup* groups, ActivationStarts* starts, int row);

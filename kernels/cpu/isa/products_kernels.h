@@ -37,46 +37,93 @@
 
 namespace echelon::cpu::ECHELON_ISA {
 
-// Rows of a register tile, measured on a Zen 4 core at 32 rows. More spill, fewer unpack and load too often.
+// Rows of a register tile, measured on Zen 4 and Zen 5 cores: more spill, fewer unpack and load too often. k*PairRows: of
+// a tile that two blocks of features share, which loads each activation once for both; 0 where registers do not suffice.
 #if defined(__AVX512VNNI__)
 inline constexpr int kNibbleRows = 8, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
+inline constexpr int kNibblePairRows = 4, kBytePairRows = 4;
 #elif defined(__AVX512F__)
 inline constexpr int kNibbleRows = 4, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
+inline constexpr int kNibblePairRows = 0, kBytePairRows = 0;
 #elif defined(__AVX2__)
 inline constexpr int kNibbleRows = 2, kByteRows = 2, kHalfFloatRows = 2, kFloatRows = 3;
+inline constexpr int kNibblePairRows = 0, kBytePairRows = 0;
 #else
 inline constexpr int kNibbleRows = 1, kByteRows = 1, kHalfFloatRows = 1, kFloatRows = 1;
+inline constexpr int kNibblePairRows = 0, kBytePairRows = 0;
 #endif
 static_assert(kNibbleRows <= kTileRows && kByteRows <= kTileRows);
 
-/// The stack of the postfix program for R rows; in L1.
-template <int R>
+/// Pairs of blocks from so many rows on; below, one stream of weights arrives faster than two (Zen 5, 8 rows of 8-bit
+/// weights: 152 G MAC/s in pairs, 300 alone; 512 rows: 335 and 317).
+inline constexpr int64_t kNibblePairsFrom = 16, kBytePairsFrom = 128;
+
+/// How far the prefetch of a single stream of weights runs ahead. One Zen 5 core, SmolLM2's layers, one row: without
+/// prefetch 40 GB/s of 4-bit weights, 640 bytes ahead 36, 2.5 KB 41, 5 KB 48, 8 KB 53, 10 to 20 KB 55; of 8-bit ones 43,
+/// 36, 42, 46, 47, 45. A pair of blocks fetches the next pair while the last rows pass over it: 32 rows of 4-bit weights
+/// 279 -> 334 G MAC/s.
+inline constexpr int64_t kBytesAhead = 10 << 10;
+
+/// Any address; nothing is read that is not there.
+static inline void prefetch_line(const uint8_t* p) { __builtin_prefetch(p, 0, 3); }
+
+/// One register tile: R rows, B blocks of features.
+template <int B, int R>
+struct Tile {
+  const uint8_t* weight;  ///< of the first block
+  int64_t block_bytes;
+  int64_t ahead;      ///< bytes from weight to what should be fetched into L1 meanwhile; or 0
+  float* out;         ///< of the first row and block, slot 0
+  const float* bias;  ///< of the first block; or null
+  int num_features;   ///< of the last block; the others have 16
+};
+
+template <int B, int R>
+static inline Tile<B, R> tile_of(const ProductTask& task, int64_t b) {
+  const int64_t first = 16 * b, in_last = task.num_features - first - 16 * (B - 1);
+  return {.weight = task.weight + b * task.block_bytes,
+          .block_bytes = task.block_bytes,
+          .ahead = 0,
+          .out = task.out + first,
+          .bias = task.bias ? task.bias + first : nullptr,
+          .num_features = static_cast<int>(in_last < 16 ? in_last : 16)};
+}
+
+/// The stack of the postfix program; in L1.
+template <int B, int R>
 struct LeafStack {
-  float values[kMaxLeafDepth][R][16];
+  float values[kMaxLeafDepth][B][R][16];
   int depth = 0;
 };
 
-template <int R>
-static inline void finish_leaf(const BlockTask& task, const LeafStep& leaf, float* out, LeafStack<R>& stack,
-                               F32x16 (&acc)[R]) {
+template <int B, int R>
+static inline void finish_leaf(const ProductTask& task, const Tile<B, R>& tile, const LeafStep& leaf,
+                               LeafStack<B, R>& stack, F32x16 (&acc)[B][R]) {
   for (int m = 0; m < leaf.merges; ++m) {
     --stack.depth;
-    for (int r = 0; r < R; ++r) acc[r] = add(load(stack.values[stack.depth][r]), acc[r]);
+    for (int b = 0; b < B; ++b) {
+      for (int r = 0; r < R; ++r) acc[b][r] = add(load(stack.values[stack.depth][b][r]), acc[b][r]);
+    }
   }
   if (leaf.slot < 0) {
-    for (int r = 0; r < R; ++r) store(stack.values[stack.depth][r], acc[r]);
+    for (int b = 0; b < B; ++b) {
+      for (int r = 0; r < R; ++r) store(stack.values[stack.depth][b][r], acc[b][r]);
+    }
     ++stack.depth;
     return;
   }
-  float* const first = out + leaf.slot * task.slot_stride;
-  if (leaf.slot == 0 && task.bias) {
-    const F32x16 bias = load_first(task.bias, task.num_features);
-    for (int r = 0; r < R; ++r) acc[r] = add(acc[r], bias);
-  }
-  if (task.num_features == 16) {
-    for (int r = 0; r < R; ++r) store(first + r * task.out_stride, acc[r]);
-  } else {
-    for (int r = 0; r < R; ++r) store_first(first + r * task.out_stride, acc[r], task.num_features);
+  for (int b = 0; b < B; ++b) {
+    float* const first = tile.out + leaf.slot * task.slot_stride + 16 * b;
+    const int num_features = b + 1 == B ? tile.num_features : 16;
+    if (leaf.slot == 0 && tile.bias) {
+      const F32x16 bias = load_first(tile.bias + 16 * b, num_features);
+      for (int r = 0; r < R; ++r) acc[b][r] = add(acc[b][r], bias);
+    }
+    if (num_features == 16) {
+      for (int r = 0; r < R; ++r) store(first + r * task.out_stride, acc[b][r]);
+    } else {
+      for (int r = 0; r < R; ++r) store_first(first + r * task.out_stride, acc[b][r], num_features);
+    }
   }
 }
 
@@ -101,75 +148,105 @@ static inline void add_group(const uint8_t* scales, const uint8_t* minimums, con
 }
 
 /// Half `Half` of a group whose weights have a scale for every 16 columns.
-template <int Half, bool kAffine, bool kF16, int R>
-static inline void add_half_group(const uint8_t* w, const ActivationGroup& a, const ActivationStarts& starts, int row,
-                                  F32x16 (&acc)[R]) {
+template <int Half, bool kAffine, bool kF16, int B, int R>
+static inline void add_half_group(const uint8_t* w, int64_t block_bytes, const ActivationGroup& a,
+                                  const ActivationStarts& starts, int row, F32x16 (&acc)[B][R]) {
   constexpr int kScaleBytes = kF16 ? 32 : 64;
   const int32_t* const minus_128 = starts.half_minus_128[Half] + row;
-  I32x16 dot[R];
-  dots_u8_half<Half>(w, a.codes + row, kAffine ? nullptr : minus_128, dot);
+  I32x16 dot[B][R];
+  dots_u8_half<Half>(w, block_bytes, a.codes + row, kAffine ? nullptr : minus_128, dot);
   float scaled_sum[R];
   if constexpr (kAffine) {
     for (int r = 0; r < R; ++r) scaled_sum[r] = a.scale[row + r] * static_cast<float>(minus_128[r] / -128);
   }
-  const uint8_t* const scales = w + 512 + Half * kScaleBytes;
-  add_group<kAffine, kF16>(scales, scales + 2 * kScaleBytes, a.scale + row, scaled_sum, dot, acc);
+  for (int b = 0; b < B; ++b) {
+    const uint8_t* const scales = w + b * block_bytes + 512 + Half * kScaleBytes;
+    add_group<kAffine, kF16>(scales, scales + 2 * kScaleBytes, a.scale + row, scaled_sum, dot[b], acc[b]);
+  }
 }
 
-/// R rows from row `row` of a tile, one block of features, all leaves.
-template <Codes kCodes, bool kAffine, bool kF16, int R>
-static void integer_tile(const BlockTask& task, int64_t first_group, int row, float* out) {
+/// R rows from row `row` of an activation tile, B blocks of features, all leaves.
+template <Codes kCodes, bool kAffine, bool kF16, int B, int R>
+static void integer_tile(const ProductTask& task, const Tile<B, R>& tile, int64_t first_group, int row) {
   constexpr int kCodeBytes = kCodes == Codes::u4 ? 256 : 512;
   constexpr int kScaleBytes = (kF16 ? 32 : 64) * (kCodes == Codes::u8g16 ? 2 : 1);
   constexpr int kUnitBytes = kCodeBytes + kScaleBytes * (kAffine ? 2 : 1);
-  const uint8_t* w = task.weight;
+  const uint8_t* w = tile.weight;
+  const int64_t block_bytes = tile.block_bytes;
   const ActivationGroup* a = static_cast<const ActivationGroup*>(task.activation) + first_group;
   const ActivationStarts* starts = task.starts + first_group;
-  LeafStack<R> stack;
+  LeafStack<B, R> stack;
   for (int64_t l = 0; l < task.num_leaves; ++l) {
-    F32x16 acc[R];
-    for (int r = 0; r < R; ++r) acc[r] = zero();
+    F32x16 acc[B][R];
+    for (int b = 0; b < B; ++b) {
+      for (int r = 0; r < R; ++r) acc[b][r] = zero();
+    }
     const int64_t num_groups = (task.leaves[l].num_cols + kQuantGroup - 1) / kQuantGroup;
     for (int64_t g = 0; g < num_groups; ++g, ++a, ++starts, w += kUnitBytes) {
+      for (int b = 0; b < B; ++b) {
+        for (int i = 0; i < kUnitBytes; i += 64) prefetch_line(w + tile.ahead + b * block_bytes + i);
+      }
       if constexpr (kCodes == Codes::u8g16) {
-        add_half_group<0, kAffine, kF16>(w, *a, *starts, row, acc);
-        add_half_group<1, kAffine, kF16>(w, *a, *starts, row, acc);
+        add_half_group<0, kAffine, kF16>(w, block_bytes, *a, *starts, row, acc);
+        add_half_group<1, kAffine, kF16>(w, block_bytes, *a, *starts, row, acc);
       } else {
-        I32x16 dot[R];
+        I32x16 dot[B][R];
         if constexpr (kCodes == Codes::u4) {
-          dots_u4(w, a->codes + row, kAffine ? nullptr : starts->minus_8 + row, dot);
+          dots_u4(w, block_bytes, a->codes + row, kAffine ? nullptr : starts->minus_8 + row, dot);
         } else {
-          dots_u8(w, a->codes + row, kAffine ? nullptr : starts->minus_128 + row, dot);
+          dots_u8(w, block_bytes, a->codes + row, kAffine ? nullptr : starts->minus_128 + row, dot);
         }
-        add_group<kAffine, kF16>(w + kCodeBytes, w + kCodeBytes + kScaleBytes, a->scale + row, a->scaled_sum + row, dot,
-                                 acc);
+        for (int b = 0; b < B; ++b) {
+          const uint8_t* const scales = w + b * block_bytes + kCodeBytes;
+          add_group<kAffine, kF16>(scales, scales + kScaleBytes, a->scale + row, a->scaled_sum + row, dot[b], acc[b]);
+        }
       }
     }
-    finish_leaf(task, task.leaves[l], out, stack, acc);
+    finish_leaf(task, tile, task.leaves[l], stack, acc);
   }
 }
 
 /// The tile of exactly n rows, 1 <= n <= R.
-template <Codes kCodes, bool kAffine, bool kF16, int R>
-static void integer_rows(const BlockTask& task, int64_t first_group, int row, int n, float* out) {
+template <Codes kCodes, bool kAffine, bool kF16, int B, int R>
+static void integer_rows(const ProductTask& task, const Tile<B, R>& tile, int64_t first_group, int row, int n) {
   if constexpr (R > 1) {
-    if (n < R) return integer_rows<kCodes, kAffine, kF16, R - 1>(task, first_group, row, n, out);
+    if (n < R) {
+      return integer_rows<kCodes, kAffine, kF16, B, R - 1>(
+          task, {tile.weight, tile.block_bytes, tile.ahead, tile.out, tile.bias, tile.num_features}, first_group, row,
+          n);
+    }
   }
-  integer_tile<kCodes, kAffine, kF16, R>(task, first_group, row, out);
+  integer_tile<kCodes, kAffine, kF16, B, R>(task, tile, first_group, row);
+}
+
+/// All rows times B blocks from block b, in tiles of at most kRows rows.
+template <Codes kCodes, bool kAffine, bool kF16, int B, int kRows>
+static void integer_blocks(const ProductTask& task, int64_t b) {
+  Tile<B, kRows> tile = tile_of<B, kRows>(task, b);
+  int64_t num_rows = 0;
+  for (int64_t row = 0; row < task.num_rows; row += num_rows, tile.out += num_rows * task.out_stride) {
+    const int in_tile = static_cast<int>(row % kTileRows);
+    const int64_t rows_left = task.num_rows - row, left_in_tile = kTileRows - in_tile;
+    num_rows = rows_left < left_in_tile ? rows_left : left_in_tile;
+    if (num_rows > kRows) num_rows = kRows;
+    const bool is_last = row + num_rows == task.num_rows;  // the weights are not needed again
+    tile.ahead = !is_last ? 0 : B > 1 ? B * task.block_bytes : kBytesAhead;
+    integer_rows<kCodes, kAffine, kF16>(task, tile, row / kTileRows * task.activation_stride, in_tile,
+                                        static_cast<int>(num_rows));
+  }
 }
 
 template <Codes kCodes, bool kAffine, bool kF16>
-static void integer_block(const BlockTask& task) {
+static void integer_product(const ProductTask& task) {
   constexpr int kRows = kCodes == Codes::u4 ? kNibbleRows : kByteRows;
-  int64_t num_rows = 0;
-  for (int64_t row = 0; row < task.num_rows; row += num_rows) {
-    const int in_tile = static_cast<int>(row % kTileRows);
-    const int64_t left = task.num_rows - row, left_in_tile = kTileRows - in_tile;
-    num_rows = left < left_in_tile ? left : left_in_tile;
-    if (num_rows > kRows) num_rows = kRows;
-    integer_rows<kCodes, kAffine, kF16, kRows>(task, row / kTileRows * task.activation_stride, in_tile,
-                                               static_cast<int>(num_rows), task.out + row * task.out_stride);
+  constexpr int kPairRows = kCodes == Codes::u4 ? kNibblePairRows : kBytePairRows;
+  int64_t b = 0;
+  if constexpr (kPairRows > 0) {
+    if (task.num_rows >= (kCodes == Codes::u4 ? kNibblePairsFrom : kBytePairsFrom)) {
+      for (; b + 2 <= task.num_blocks; b += 2) integer_blocks<kCodes, kAffine, kF16, 2, kPairRows>(task, b);
+    }
   }
+  for (; b < task.num_blocks; ++b) integer_blocks<kCodes, kAffine, kF16, 1, kRows>(task, b);
 }
 
 struct Bf16 {
@@ -189,47 +266,54 @@ struct F32 {
 };
 
 template <class Weight, int R>
-static void float_tile(const BlockTask& task, const float* x, float* out) {
-  const typename Weight::Stored* w = reinterpret_cast<const typename Weight::Stored*>(task.weight);
+static void float_tile(const ProductTask& task, const Tile<1, R>& tile, const float* x) {
+  const typename Weight::Stored* w = reinterpret_cast<const typename Weight::Stored*>(tile.weight);
   const int64_t stride = task.activation_stride;
-  LeafStack<R> stack;
+  LeafStack<1, R> stack;
   for (int64_t l = 0; l < task.num_leaves; ++l) {
-    F32x16 even[R], odd[R];
-    for (int r = 0; r < R; ++r) even[r] = odd[r] = zero();
+    F32x16 even[1][R], odd[R];
+    for (int r = 0; r < R; ++r) even[0][r] = odd[r] = zero();
     const int64_t num_cols = task.leaves[l].num_cols;
     for (int64_t k = 0; k + 1 < num_cols; k += 2, w += 32) {
       const F32x16 w0 = Weight::widen(w), w1 = Weight::widen(w + 16);
-      for (int r = 0; r < R; ++r) even[r] = fma(set1(x[r * stride + k]), w0, even[r]);
+      for (int r = 0; r < R; ++r) even[0][r] = fma(set1(x[r * stride + k]), w0, even[0][r]);
       for (int r = 0; r < R; ++r) odd[r] = fma(set1(x[r * stride + k + 1]), w1, odd[r]);
     }
     if (num_cols % 2 == 1) {
       const F32x16 last = Weight::widen(w);
-      for (int r = 0; r < R; ++r) even[r] = fma(set1(x[r * stride + num_cols - 1]), last, even[r]);
+      for (int r = 0; r < R; ++r) even[0][r] = fma(set1(x[r * stride + num_cols - 1]), last, even[0][r]);
       w += 16;
     }
     x += num_cols;
-    for (int r = 0; r < R; ++r) even[r] = add(even[r], odd[r]);
-    finish_leaf(task, task.leaves[l], out, stack, even);
+    for (int r = 0; r < R; ++r) even[0][r] = add(even[0][r], odd[r]);
+    finish_leaf(task, tile, task.leaves[l], stack, even);
   }
 }
 
 template <class Weight, int R>
-static void float_rows(const BlockTask& task, const float* x, int64_t n, float* out) {
+static void float_rows(const ProductTask& task, const Tile<1, R>& tile, const float* x, int64_t n) {
   if constexpr (R > 1) {
-    if (n < R) return float_rows<Weight, R - 1>(task, x, n, out);
+    if (n < R) {
+      return float_rows<Weight, R - 1>(
+          task, {tile.weight, tile.block_bytes, tile.ahead, tile.out, tile.bias, tile.num_features}, x, n);
+    }
   }
-  float_tile<Weight, R>(task, x, out);
+  float_tile<Weight, R>(task, tile, x);
 }
 
 template <class Weight>
-static void float_block(const BlockTask& task) {
-  const float* const x = static_cast<const float*>(task.activation);
-  int64_t num_rows = 0;
-  for (int64_t row = 0; row < task.num_rows; row += num_rows) {
-    const int64_t left = task.num_rows - row;
-    num_rows = left < Weight::kRows ? left : Weight::kRows;
-    float_rows<Weight, Weight::kRows>(task, x + row * task.activation_stride, num_rows,
-                                      task.out + row * task.out_stride);
+static void float_product(const ProductTask& task) {
+  for (int64_t b = 0; b < task.num_blocks; ++b) {
+    Tile<1, Weight::kRows> tile = tile_of<1, Weight::kRows>(task, b);
+    const float* x = static_cast<const float*>(task.activation);
+    int64_t num_rows = 0;
+    for (int64_t row = 0; row < task.num_rows; row += num_rows) {
+      const int64_t left = task.num_rows - row;
+      num_rows = left < Weight::kRows ? left : Weight::kRows;
+      float_rows<Weight, Weight::kRows>(task, tile, x, num_rows);
+      x += num_rows * task.activation_stride;
+      tile.out += num_rows * task.out_stride;
+    }
   }
 }
 
@@ -306,13 +390,13 @@ static void quantize(const float* values, int64_t count, ActivationGroup* groups
 
 /// In the order of WeightLayout.
 static constexpr ProductKernels kProductKernels = {
-    .block = {integer_block<Codes::u4, true, true>, integer_block<Codes::u4, true, false>,
-              integer_block<Codes::u4, false, true>, integer_block<Codes::u4, false, false>,
-              integer_block<Codes::u8, true, true>, integer_block<Codes::u8, true, false>,
-              integer_block<Codes::u8, false, true>, integer_block<Codes::u8, false, false>,
-              integer_block<Codes::u8g16, true, true>, integer_block<Codes::u8g16, true, false>,
-              integer_block<Codes::u8g16, false, true>, integer_block<Codes::u8g16, false, false>, float_block<Bf16>,
-              float_block<F16>, float_block<F32>},
+    .product = {integer_product<Codes::u4, true, true>, integer_product<Codes::u4, true, false>,
+                integer_product<Codes::u4, false, true>, integer_product<Codes::u4, false, false>,
+                integer_product<Codes::u8, true, true>, integer_product<Codes::u8, true, false>,
+                integer_product<Codes::u8, false, true>, integer_product<Codes::u8, false, false>,
+                integer_product<Codes::u8g16, true, true>, integer_product<Codes::u8g16, true, false>,
+                integer_product<Codes::u8g16, false, true>, integer_product<Codes::u8g16, false, false>,
+                float_product<Bf16>, float_product<F16>, float_product<F32>},
     .quantize = quantize,
 };
 
