@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Is Echelon ahead of llama.cpp and of vLLM on the CPU? Prefill of 512 tokens, one stream, 8 and 32 streams; all sides in
-one run, in turn, medians of five rounds.
+"""Is Echelon ahead of llama.cpp and of vLLM on the CPU? Prefill of 512 tokens, one stream, 8 and 32 streams; all sides
+in one run, in turn, medians of five rounds.
 
     benchmarks/against_peers.py [--rounds 5] [--model smollm2|gemma3|q4k] [--sides NAME,NAME]
 
-Every server is started anew in each round and is alone on the machine while it is measured; the first request to it
-is a warm-up. vLLM, which takes a minute or two to start, is started in the first round and stopped (SIGSTOP) while others are
-measured. Prefill is 512 / TTFT of a prompt of 512 random tokens with max_tokens 1; decode is 1 / TPOT of an
-answer of 64 tokens to a prompt of 16; of both, three requests one after another and their median. The streams are
-closed loops, 128 random tokens in, 64 out, twice as many requests as streams. vLLM has SmolLM2's weights in bfloat16, all
+Every server is started anew in each round and is alone on the machine while it is measured; the first request to it is
+a warm-up. vLLM, which takes a minute or two to start, is started in the first round and stopped (SIGSTOP) while others
+are measured. Prefill is 512 / TTFT of a prompt of 512 random tokens with max_tokens 1; decode is 1 / TPOT of an answer
+of 64 tokens to a prompt of 16; of both, three requests one after another and their median. The streams are closed
+loops, 128 random tokens in, 64 out, twice as many requests as streams. vLLM has SmolLM2's weights in bfloat16, all
 others read the same file. Peers that are not installed (benchmarks/peers/install) are left out and the report says so.
 """
 

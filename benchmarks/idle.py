@@ -3,12 +3,12 @@
 
     benchmarks/idle.py [--rounds 5] [--seconds 20] [--model smollm2|gemma3|q4k]
 
-Start: from the start of launch/run (or llama-server, when it is installed) to the first 200 of its health endpoint, asked
-every 2 ms, and to the first token of a prompt of 16 that is sent then; the model's file is read first, so that it is in the
-page cache; sides in turn, medians. Memory: what a rank of ours keeps beside its packed weights (VmRSS less
-echelon_rank_weight_bytes; pages of files apart) once it has given that token; of the KV cache one block is touched then.
-Idle: processor time of each rank's process over some seconds, as a share of one core, after it has answered a request, so
-that what answering leaves running counts.
+Start: from the start of launch/run (or llama-server, when it is installed) to the first 200 of its health endpoint,
+asked every 2 ms, and to the first token of a prompt of 16 that is sent then; the model's file is read first, so that
+it is in the page cache; sides in turn, medians. Memory: what a rank of ours keeps beside its packed weights (VmRSS
+less echelon_rank_weight_bytes; pages of files apart) once it has given that token; of the KV cache one block is
+touched then. Idle: processor time of each rank's process over some seconds, as a share of one core, after it has
+answered a request, so that what answering leaves running counts.
 """
 
 import argparse

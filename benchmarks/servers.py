@@ -1,6 +1,6 @@
 """The servers that are compared, each with the same four words: entering a with statement starts it on a free port and
-waits until it is ready (start_s), url, pids(), leaving stops it. Ours comes from tests/system/server.py (launch/run on a
-free port); the peers from benchmarks/peers/installed (benchmarks/peers/install), llama.cpp also from $LLAMA_CPP_BIN.
+waits until it is ready (start_s), url, pids(), leaving stops it. Ours comes from tests/system/server.py (launch/run on
+a free port); the peers from benchmarks/peers/installed (benchmarks/peers/install), llama.cpp also from $LLAMA_CPP_BIN.
 """
 
 import contextlib
@@ -209,9 +209,9 @@ def vllm_folder():
 
 class Vllm(PeerServer):
     """vLLM on the CPU with the settings that its manual recommends: its threads bound to cores, tcmalloc and Intel's
-    OpenMP preloaded. The model is VLLM_MODEL (benchmarks/peers/make_bf16_folder); weights and KV cache are bfloat16, and
-    nothing of a prompt is kept for later requests. Starting takes a minute or two: between measurements it can be
-    paused, so that it takes nothing from others."""
+    OpenMP preloaded. The model is VLLM_MODEL (benchmarks/peers/make_bf16_folder); weights and KV cache are bfloat16,
+    and nothing of a prompt is kept for later requests. Starting takes a minute or two: between measurements it can
+    be paused, so that it takes nothing from others."""
 
     name, ready_path, ready_timeout_s = "vllm", "/health", VLLM_READY_TIMEOUT_S
 

@@ -4,8 +4,8 @@
 The models of launch/fetch-model have widths that are no multiple of 256, so that their "Q4_K_M" files hold other
 types. This one is a smaller TinyLlama with the types that llama.cpp's Q4_K_M chooses: Q4_K, but Q6_K for the output
 matrix and for half of the layers' attn_v and ffn_down. Codes are random, scales such that weights have mean 0 and
-deviation 1 / sqrt(width), as in a model before its training: logits are finite and mean nothing. The tokenizer is that of
-TOKENIZER.gguf.
+deviation 1 / sqrt(width), as in a model before its training: logits are finite and mean nothing. The tokenizer is that
+of TOKENIZER.gguf.
 
 Usage: make_q4_k_model.py TOKENIZER.gguf MODEL.gguf
 """
