@@ -1,6 +1,7 @@
-// Question: what does the window save against MPI_Allreduce for the exchange after a row-parallel product? Run with
-// `mpirun -np 2 exchange_bench`; each line is one size: microseconds (tenth percentile) of all_gather through the
-// window, of MPI_Allreduce of as many bytes of float32, and their ratio (above 1: the window is faster).
+// Question: what does the window save against MPI_Allreduce for the exchange after a row-parallel product? Run on two
+// ranks (benchmarks/parts.py does it, with the settings of launch/run); each line is one size: microseconds (tenth
+// percentile) of all_gather through the window, of MPI_Allreduce of as many bytes of float32, and their ratio (above 1:
+// the window is faster).
 #include <mpi.h>
 
 #include <algorithm>

@@ -108,6 +108,16 @@ def built(name):
     return program
 
 
+def run_ranks(name, num_ranks, launcher_arguments=()):
+    """What one of our programs that take no arguments prints on so many ranks, started as launch/run starts echelon."""
+    return run_program(
+        # launch/run wants an argument for the program.
+        [ROOT / "launch/run", "-np", str(num_ranks), *launcher_arguments, "--", name],
+        timeout_s=300,
+        environment={**os.environ, "ECHELON_BINARY": str(built(name))},
+    )
+
+
 def ceilings():
     """The lines of ceilings_bench, as a Markdown list."""
     return "\n".join(f"- {line}" for line in run_program([built("ceilings_bench")], timeout_s=120).splitlines())

@@ -2,7 +2,7 @@
 """Do the stages of the pipeline overlap? Once with stages that sleep (real ranks, scheduler and channels), once with
 a real model.
 
-    benchmarks/pipeline.py [--rounds 5] [--model smollm2|gemma3]
+    benchmarks/pipeline.py [--rounds 5] [--model smollm2|gemma3|q4k]
 
 Sleeping: pipeline_bench on three ranks through launch/run; 24 sequences decode, every stage sleeps 10 ms a micro-
 batch; the full pipeline's rate against three times the rate with one micro-batch in flight. Real: 16 prompts of 512
@@ -12,14 +12,13 @@ medians.
 """
 
 import argparse
-import os
 import re
 import statistics
 import sys
 
 from load import Load, run_load
-from machine import ROOT, Quiet, built, heading, median_and_range, run_program, say, table
-from servers import Echelon
+from machine import Quiet, heading, median_and_range, run_ranks, say, table
+from servers import MODELS, Echelon
 
 NUM_STAGES, PROMPTS, PROMPT_TOKENS = 3, 16, 512
 SLEEPING_LINE = re.compile(r"([\d.]+) micro-batches/s with 1 in flight, ([\d.]+) with \d+ \(ceiling ([\d.]+)\)")
@@ -27,12 +26,7 @@ SLEEPING_LINE = re.compile(r"([\d.]+) micro-batches/s with 1 in flight, ([\d.]+)
 
 def sleeping_stages():
     """[(micro-batches/s with one in flight, with all)] of each of pipeline_bench's rounds."""
-    # launch/run starts any program of ours; this one takes no arguments, and launch/run wants one.
-    output = run_program(
-        [ROOT / "launch/run", "-np", str(NUM_STAGES), "--", "pipeline"],
-        timeout_s=300,
-        environment={**os.environ, "ECHELON_BINARY": str(built("pipeline_bench"))},
-    )
+    output = run_ranks("pipeline_bench", NUM_STAGES)
     found = [tuple(map(float, match)) for match in SLEEPING_LINE.findall(output)]
     if not found:
         raise RuntimeError(f"pipeline_bench printed no rate:\n{output}")
@@ -53,7 +47,7 @@ def prefill_rate(server, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--model", default="smollm2", choices=["smollm2", "gemma3"])
+    parser.add_argument("--model", default="smollm2", choices=MODELS)
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds is at least 1")
