@@ -27,7 +27,7 @@ namespace echelon::bench {
 namespace {
 
 struct Options {
-  std::string model, isa = "auto", compute = "int8";
+  std::string model, isa = "auto", compute = "int8", kv_type = "auto";
   int threads = 1, prompt = 512, chunk = 512, context = 200, rows = 32, repetitions = 9;
 };
 
@@ -90,7 +90,10 @@ class Rank {
     const int num_blocks = blocks_of_one_ * options.rows;
     StageWeights weights = load_stage_weights(open_.files, shard, timed_, nullptr);
     weight_bytes_ = weights.size_bytes();
-    kv_type_ = timed_.compute() == Compute::f32 ? KvType::f32 : KvType::bf16;
+    kv_type_ = options.kv_type == "int8"       ? KvType::int8
+               : options.kv_type == "float32"  ? KvType::f32
+               : options.kv_type == "bfloat16" ? KvType::bf16
+                                               : default_kv_type(timed_.compute());
     model_ = std::make_unique<StageModel>(spec, shard, std::move(weights), timed_, *group_,
                                           StageModelOptions{.max_rows = std::max(options.chunk, options.rows),
                                                             .max_model_len = int64_t{longest} + kBlockTokens,
@@ -274,6 +277,8 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "threads")->check(CLI::Range(1, 1024));
   app.add_option("--isa", options.isa, "auto, portable, avx2, avx512, vnni");
   app.add_option("--compute", options.compute, "int8, bf16, f32")->check(CLI::IsMember({"int8", "bf16", "f32"}));
+  app.add_option("--kv-cache-dtype", options.kv_type, "auto, bfloat16, float32, int8")
+      ->check(CLI::IsMember({"auto", "bfloat16", "float32", "int8"}));
   app.add_option("--prompt", options.prompt, "tokens of the prefill")->check(CLI::Range(1, 1 << 20));
   app.add_option("--chunk", options.chunk, "tokens of one pass")->check(CLI::Range(1, 1 << 16));
   app.add_option("--context", options.context, "tokens before a decode")->check(CLI::Range(1, 1 << 20));

@@ -24,13 +24,12 @@ struct EngineOptions {
   int max_queue = 512;          ///< requests beyond those that run
   bool prefix_cache = true;
   Compute compute = Compute::int8;  ///< float matrices of a file stay floats under int8
+  KvType kv_type = KvType::bf16;
   CpuIsa isa = CpuIsa::portable;
   int num_threads = 1;
   std::string chat_template_file;        ///< empty: the model's own
   std::optional<uint64_t> default_seed;  ///< of requests that bring none
   int startup_timeout_s = 300;
-
-  KvType kv_type() const { return compute == Compute::f32 ? KvType::f32 : KvType::bf16; }
 };
 
 }  // namespace echelon

@@ -13,7 +13,7 @@ namespace echelon {
 namespace {
 
 /// What the bits of an answer depend on: the arithmetic, and the weights by a sample of every tensor.
-std::string fingerprint(Compute compute, const WeightFile& weights) {
+std::string fingerprint(Compute compute, KvType kv_type, const WeightFile& weights) {
   constexpr size_t kSampleBytes = 256;
   uint64_t digest = 0xcbf29ce484222325u;  // FNV-1a
   const auto add = [&](std::span<const std::byte> bytes) {
@@ -25,7 +25,9 @@ std::string fingerprint(Compute compute, const WeightFile& weights) {
     add(tensor.data.subspan(middle, std::min(kSampleBytes, tensor.data.size() - middle)));
   }
   const char* name = compute == Compute::int8 ? "int8" : compute == Compute::bf16 ? "bf16" : "f32";
-  return fmt::format("echelon-{}-{:016x}", name, digest);
+  const char* kv_name = kv_type == KvType::int8 ? "int8" : kv_type == KvType::bf16 ? "bf16" : "f32";
+  const std::string cache = kv_type == default_kv_type(compute) ? "" : fmt::format("kv-{}-", kv_name);
+  return fmt::format("echelon-{}-{}{:016x}", name, cache, digest);
 }
 
 }  // namespace
@@ -42,7 +44,7 @@ std::shared_ptr<ModelInfo> make_model_info(const EngineOptions& options, const O
   }
   info->root = options.model;
   info->family = spec.family;
-  info->fingerprint = fingerprint(options.compute, *open.files.weights);
+  info->fingerprint = fingerprint(options.compute, options.kv_type, *open.files.weights);
   info->created_unix_s = std::time(nullptr);
   info->max_model_len = static_cast<int>(options.max_model_len > 0 ? std::min(options.max_model_len, spec.max_context)
                                                                    : spec.max_context);

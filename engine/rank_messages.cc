@@ -77,6 +77,7 @@ uint64_t settings_digest(const EngineOptions& options) {
   out.put(options.max_batch_tokens);
   out.put(options.num_kv_blocks);
   out.put(static_cast<int>(options.compute));
+  out.put(static_cast<int>(options.kv_type));
   uint64_t digest = 0xcbf29ce484222325u;  // FNV-1a
   for (const std::byte byte : out.take()) digest = (digest ^ static_cast<uint64_t>(byte)) * 0x100000001b3u;
   return digest;

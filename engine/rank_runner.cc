@@ -121,7 +121,7 @@ void RankRunner::send_status(RankPhase phase, double loaded_share) {
 
 int64_t RankRunner::blocks_that_fit(const Loaded& loaded) const {
   const ModelSpec& spec = loaded.model.files.spec;
-  const int64_t block_bytes = static_cast<int64_t>(StageModel::kv_block_bytes(spec, loaded.shard, options_.kv_type()));
+  const int64_t block_bytes = static_cast<int64_t>(StageModel::kv_block_bytes(spec, loaded.shard, options_.kv_type));
   const int64_t length = model_len(options_, spec);
   const int64_t per_sequence = (length + kBlockTokens - 1) / kBlockTokens;
   if (options_.num_kv_blocks > 0) return options_.num_kv_blocks;
@@ -179,13 +179,13 @@ std::unique_ptr<RankRunner::Loaded> RankRunner::load() {
   status_.metrics.activation_bytes =
       StageModel::activation_bytes(spec, loaded->shard, *loaded->backend, options_.max_batch_tokens);
   status_.metrics.kv_bytes =
-      static_cast<uint64_t>(num_blocks) * StageModel::kv_block_bytes(spec, loaded->shard, options_.kv_type());
+      static_cast<uint64_t>(num_blocks) * StageModel::kv_block_bytes(spec, loaded->shard, options_.kv_type);
   loaded->stage_model =
       std::make_unique<StageModel>(spec, loaded->shard, std::move(loaded->weights), *loaded->backend, tensor_group_,
                                    StageModelOptions{.max_rows = options_.max_batch_tokens,
                                                      .max_model_len = model_len(options_, spec),
                                                      .num_blocks = num_blocks,
-                                                     .kv_type = options_.kv_type()},
+                                                     .kv_type = options_.kv_type},
                                    loaded->model.rope_factors);
   status_.max_blocks = num_blocks;
   status_.metrics.load_seconds = seconds_since(start);

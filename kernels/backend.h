@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kernels/base/token.h"
+#include "kernels/kv_type.h"
 #include "kernels/matrix_source.h"
 #include "kernels/reduction_tree.h"
 
@@ -25,8 +26,8 @@ namespace echelon {
 /// bfloat16 (rounded if the file has more), activations float32. f32: weights as exact as the file, activations float32.
 enum class Compute { int8, bf16, f32 };
 
-/// Element type of the KV cache.
-enum class KvType { bf16, f32 };
+/// What the KV cache holds unless it is said otherwise.
+KvType default_kv_type(Compute compute);
 
 /// Owned memory of a backend, 64-byte aligned, zeroed. Freed with the object; the backend must outlive it.
 class Buffer {
@@ -106,13 +107,17 @@ struct RopePlan {
 };
 
 /// The KV cache of one rank: num_blocks blocks of 32 tokens; one block holds all local layers, inside a layer its KV heads, inside a
-/// head K as [head_dim][32] and V as [32][head_dim].
+/// head K as [head_dim][32], V as [32][head_dim] and, with int8 only, a float32 scale of each token for K [32] and for V [32], one after
+/// the other. A head is a multiple of 16 wide, so each of the pieces is 64-byte aligned.
 struct KvCacheView {
   std::byte* data = nullptr;
   KvType type = KvType::bf16;
   int64_t num_blocks = 0;
   int num_layers = 0, num_kv_heads = 0, head_dim = 0;
-  int64_t head_bytes() const { return int64_t{2} * 32 * head_dim * (type == KvType::bf16 ? 2 : 4); }
+  int64_t element_bytes() const { return type == KvType::int8 ? 1 : type == KvType::bf16 ? 2 : 4; }
+  int64_t value_offset() const { return int64_t{32} * head_dim * element_bytes(); }  ///< from a head's K to its V
+  int64_t scale_offset() const { return 2 * value_offset(); }  ///< to its scales, K's and then V's
+  int64_t head_bytes() const { return scale_offset() + (type == KvType::int8 ? 2 * 32 * 4 : 0); }
   int64_t layer_bytes() const { return head_bytes() * num_kv_heads; }
   int64_t block_bytes() const { return layer_bytes() * num_layers; }
   std::byte* head(int64_t block, int layer, int kv_head) const {

@@ -26,6 +26,7 @@ constexpr int64_t kMaxKvBlocks = int64_t{1} << 31;
 constexpr int64_t kMaxKvBytes = int64_t{1} << 46;
 
 constexpr std::string_view kComputeNames[] = {"auto", "int8", "bf16", "f32"};
+constexpr std::string_view kKvTypeNames[] = {"auto", "bfloat16", "float32", "int8"};
 constexpr std::string_view kIsaNames[] = {"auto", "portable", "avx2", "avx512", "vnni"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
 
@@ -150,7 +151,7 @@ OptionRow kv_memory_row() {
 OptionRow compute_row() {
   OptionRow row = base_row({.name = "compute",
                             .value_name = "TYPE",
-                            .help = "arithmetic: auto, int8, bf16 or f32 (f32 for the KV cache, too)"},
+                            .help = "arithmetic: auto, int8, bf16 or f32"},
                            OptionShape::scalar);
   row.set = [](ServeOptions& options, std::span<const std::string> values) {
     options.compute = static_cast<ComputeChoice>(parse_choice(values.back(), kComputeNames));
@@ -238,6 +239,10 @@ std::vector<OptionRow> engine_rows() {
                .aliases = {"no-prefix-cache"}},
               &ServeOptions::enable_prefix_caching),
       compute_row(),
+      choice({.name = "kv-cache-dtype",
+              .value_name = "TYPE",
+              .help = "KV cache: auto, bfloat16, float32 or int8; auto: bfloat16, float32 with --compute f32"},
+             &ServeOptions::kv_cache_dtype, kKvTypeNames),
       choice({.name = "cpu-isa",
               .value_name = "ISA",
               .help = "kernels: auto, portable, avx2, avx512 or vnni; the same bits from each"},

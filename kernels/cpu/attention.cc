@@ -96,7 +96,7 @@ AttentionTask Attention::task_of(const Call& call, const Item& item) const {
   task.block_bytes = call.cache.block_bytes();
   task.blocks = segment.blocks.data();
   task.head_dim = call.plan.head_dim;
-  task.is_bf16 = call.cache.type == KvType::bf16;
+  task.type = call.cache.type;
   task.scale = call.plan.scale;
   task.softcap = call.plan.softcap;
   task.window = call.plan.window;

@@ -134,6 +134,8 @@ void CpuBackend::softcap(Matrix x, float cap) { row_ops_.softcap(x, cap); }
 
 }  // namespace cpu
 
+KvType default_kv_type(Compute compute) { return compute == Compute::f32 ? KvType::f32 : KvType::bf16; }
+
 std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options) {
   return std::make_unique<cpu::CpuBackend>(options);
 }

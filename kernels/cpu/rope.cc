@@ -124,8 +124,6 @@ void rope_and_cache(const OpKernels& kernels, ThreadPool& threads, Matrix qkv, s
   const HeadTurn turn{.kernels = kernels, .plan = plan, .table = table};
   const int64_t head_dim = plan.head_dim, key_col = plan.num_heads * head_dim;
   const int64_t value_col = key_col + plan.num_kv_heads * head_dim;
-  const bool is_bf16 = cache.type == KvType::bf16;
-  const int64_t value_offset = cache.head_bytes() / 2;
 
   const int parts = parts_for(threads, qkv.rows, qkv.rows * qkv.cols * 4);
   threads.parallel(parts, [&](int part) {
@@ -144,9 +142,11 @@ void rope_and_cache(const OpKernels& kernels, ThreadPool& threads, Matrix qkv, s
         for (int h = 0; h < plan.num_kv_heads; ++h) {
           uint8_t* block = reinterpret_cast<uint8_t*>(cache.head(segment.blocks[position / kBlockTokens], layer, h));
           const float* token = qkv.row(row) + h * head_dim;
-          kernels.store_keys(token + key_col, qkv.stride, count, plan.head_dim, slot, is_bf16, block);
-          kernels.store_values(token + value_col, qkv.stride, count, plan.head_dim, slot, is_bf16,
-                               block + value_offset);
+          float* scales =
+              cache.type == KvType::int8 ? reinterpret_cast<float*>(block + cache.scale_offset()) : nullptr;
+          kernels.store_keys(token + key_col, qkv.stride, count, plan.head_dim, slot, cache.type, block, scales);
+          kernels.store_values(token + value_col, qkv.stride, count, plan.head_dim, slot, cache.type,
+                               block + cache.value_offset(), scales == nullptr ? nullptr : scales + kBlockTokens);
         }
         row += count;
       }

@@ -37,6 +37,14 @@ bool speaks_for_all() {
   return true;
 }
 
+/// `name` as the option table allows it.
+KvType kv_type_of(const std::string& name, Compute compute) {
+  if (name == "bfloat16") return KvType::bf16;
+  if (name == "float32") return KvType::f32;
+  if (name == "int8") return KvType::int8;
+  return default_kv_type(compute);
+}
+
 EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
   EngineOptions engine;
   engine.model = options.model;
@@ -62,6 +70,7 @@ EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
       engine.compute = Compute::f32;
       break;
   }
+  engine.kv_type = kv_type_of(options.kv_cache_dtype, engine.compute);
   engine.isa = parse_cpu_isa(options.cpu_isa);
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   engine.num_threads = options.threads > 0 ? options.threads : std::max(1, cores / ranks_on_host);

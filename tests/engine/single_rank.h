@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ inline std::string gemma3() { return model_file("gemma-3-270m-q4_k_m.gguf"); }
 
 struct SingleRankOptions {
   Compute compute = Compute::int8;
+  std::optional<KvType> kv_type = {};  ///< empty: the default of `compute`
   CpuIsa isa = best_cpu_isa();
   int num_threads = 1;
   int max_rows = 512;
@@ -55,7 +57,7 @@ class SingleRank {
         StageModelOptions{.max_rows = options.max_rows,
                           .max_model_len = length,
                           .num_blocks = options.num_blocks,
-                          .kv_type = options.compute == Compute::f32 ? KvType::f32 : KvType::bf16},
+                          .kv_type = options.kv_type.value_or(default_kv_type(options.compute))},
         open_.rope_factors);
     const SlotLimits limits{.num_slots = 1,
                             .num_blocks = options.num_blocks,

@@ -102,8 +102,13 @@ TestMatrix random_qkv(const Shape& shape, int rows, uint64_t seed, float deviati
 /// One row in double precision, from K and V as the cache rounds them.
 std::vector<double> reference_row(const Shape& shape, TestMatrix& qkv, int row) {
   const AttentionPlan plan = shape.plan();
-  const auto stored = [&](float value) {
-    return shape.type == KvType::bf16 ? bf16_to_float(float_to_bf16(value)) : value;
+  const auto stored = [&](int j, int first_col, int d) -> double {
+    const float* head = qkv.row(j) + first_col;
+    if (shape.type == KvType::bf16) return bf16_to_float(float_to_bf16(head[d]));
+    if (shape.type == KvType::f32) return head[d];
+    float m = 0;
+    for (int i = 0; i < shape.head_dim; ++i) m = std::max(m, std::fabs(head[i]));
+    return m < 0x1p-119f ? 0.0 : static_cast<double>(std::nearbyint(head[d] * (127.0f / m))) * (m / 127.0f);
   };
   std::vector<double> out(shape.num_heads * shape.head_dim);
   for (int h = 0; h < shape.num_heads; ++h) {
@@ -114,7 +119,7 @@ std::vector<double> reference_row(const Shape& shape, TestMatrix& qkv, int row) 
     for (int j = first; j <= row; ++j) {
       double score = 0;
       for (int d = 0; d < shape.head_dim; ++d) {
-        score += static_cast<double>(qkv.row(row)[h * shape.head_dim + d]) * stored(qkv.row(j)[key_col + d]);
+        score += static_cast<double>(qkv.row(row)[h * shape.head_dim + d]) * stored(j, key_col, d);
       }
       score *= plan.scale;
       scores.push_back(shape.softcap > 0 ? shape.softcap * std::tanh(score / shape.softcap) : score);
@@ -124,7 +129,7 @@ std::vector<double> reference_row(const Shape& shape, TestMatrix& qkv, int row) 
     for (double& score : scores) sum += score = std::exp(score - top);
     for (int j = first; j <= row; ++j) {
       for (int d = 0; d < shape.head_dim; ++d) {
-        out[h * shape.head_dim + d] += scores[j - first] / sum * stored(qkv.row(j)[value_col + d]);
+        out[h * shape.head_dim + d] += scores[j - first] / sum * stored(j, value_col, d);
       }
     }
   }
@@ -147,7 +152,7 @@ class AttentionTest : public IsaTest {
 INSTANTIATE_TEST_SUITE_P(Isa, AttentionTest, testing::ValuesIn(kAllIsas), isa_name);
 
 TEST_P(AttentionTest, EveryContextFromOneTo1100MatchesDoublePrecision) {
-  for (KvType type : {KvType::bf16, KvType::f32}) {
+  for (KvType type : {KvType::bf16, KvType::f32, KvType::int8}) {
     const Shape shape{.type = type};
     TestMatrix qkv = random_qkv(shape, 1100, 17);
     Attender attender(shape, GetParam(), 1, 64);
@@ -163,6 +168,9 @@ TEST_P(AttentionTest, HeadsWindowsAndCapsMatchDoublePrecision) {
       {.num_heads = 3, .num_kv_heads = 2, .head_dim = 96, .window = 300, .softcap = 5.0f},
       {.num_heads = 11, .num_kv_heads = 1, .head_dim = 128, .window = 1},
       {.num_heads = 1, .num_kv_heads = 1, .head_dim = 16, .window = 32, .type = KvType::f32},
+      {.num_heads = 9, .num_kv_heads = 3, .head_dim = 64, .type = KvType::int8},
+      {.num_heads = 5, .num_kv_heads = 2, .head_dim = 80, .window = 40, .softcap = 20.0f, .type = KvType::int8},
+      {.num_heads = 4, .num_kv_heads = 1, .head_dim = 256, .type = KvType::int8},
   };
   for (const Shape& shape : shapes) {
     TestMatrix qkv = random_qkv(shape, 400, 23);
@@ -189,7 +197,8 @@ TEST_P(AttentionTest, OutlyingScoresMatchDoublePrecision) {
 TEST_P(AttentionTest, BitsDoNotDependOnChunksThreadsBlocksOrInstructionSet) {
   const Shape shapes[] = {{.num_heads = 3, .num_kv_heads = 1, .head_dim = 64},
                           {.num_heads = 3, .num_kv_heads = 2, .head_dim = 80, .window = 290, .type = KvType::f32},
-                          {.num_heads = 4, .num_kv_heads = 1, .head_dim = 128, .window = 33, .softcap = 9.0f}};
+                          {.num_heads = 4, .num_kv_heads = 1, .head_dim = 128, .window = 33, .softcap = 9.0f},
+                          {.num_heads = 4, .num_kv_heads = 2, .head_dim = 80, .window = 290, .type = KvType::int8}};
   for (const Shape& shape : shapes) {
     TestMatrix qkv = random_qkv(shape, 600, 37, 1.5f);
     Attender reference(shape, CpuIsa::portable, 1, 32);

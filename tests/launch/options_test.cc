@@ -51,7 +51,7 @@ class OptionFile : public ::testing::Test {
 /// A text that the row takes and that is not its default.
 std::string another_value(const OptionRow& row) {
   const ServeOptions presets;
-  for (const std::string value : {"3", "false", "bf16", "avx2", "debug", "something"}) {
+  for (const std::string value : {"3", "false", "bf16", "avx2", "float32", "debug", "something"}) {
     ServeOptions changed;
     const std::vector<std::string> values{value};
     try {

@@ -18,6 +18,15 @@
 //   acc = fma(acc_a, exp(m_a - M), acc_b * exp(m_b - M))
 // and at the end out_d = acc_d / l.
 //
+// A cache of KvType::int8 holds K and V of a token and KV head as codes and one float32 scale each (store_keys,
+// store_values), a function of that token's head alone:
+//   m = largest |x| over the head's dims, by bit pattern; below 2^-119 codes and scale are 0 (it would be subnormal)
+//   scale = m / 127; code = x * (127 / m), clamped to [-127, 127], rounded to nearest even
+//   an infinity or a NaN becomes m (a NaN is the largest), and so spreads to all dims of the token
+// and the two lines that read them are
+//   score_j = ((chain over d: fma(q_d, float(k_code_dj), score), from 0) * k_scale_j) * scale; then softcap
+//   acc_d   = acc_d * c, then fma(p_j * v_scale_j, float(v_code_jd), acc_d) over visible j ascending
+//
 // clang-format on
 // Keys that a query does not see never enter an operation whose result it keeps. So its bits depend on its position,
 // keys and values alone, not on the queries beside it. With one span there is no merge.
@@ -38,7 +47,7 @@ static_assert(kAttentionTile == kBlockTokens && kAttentionTile == 2 * kVirtualLa
 
 /// One tile's numbers of every query.
 struct TileState {
-  alignas(64) float scores[kMaxTaskQueries * kAttentionTile];  // then p
+  alignas(64) float scores[kMaxTaskQueries * kAttentionTile];  // then p, times the scale of V if there is one
   alignas(64) float rescale[16];                               // c
   int from[kMaxTaskQueries], end[kMaxTaskQueries];             // visible keys of the tile
   int common_from, common_end;                                 // seen by all queries
@@ -166,14 +175,23 @@ static void fold_values(const AttentionTask& task, const TileState& tile, const 
   }
 }
 
-/// Raw scores -> p, and the running maximum and sums.
-static void soft_max_tile(const AttentionTask& task, TileState& tile, float* max_score, F32x16* sums) {
+/// Raw scores -> the weights of the values, and the running maximum and sums. key_scales: a tile's scales of K and then
+/// of V; null for types that have none.
+template <bool HasScales>
+static void soft_max_tile(const AttentionTask& task, const float* key_scales, TileState& tile, float* max_score,
+                          F32x16* sums) {
   alignas(64) float change[16] = {};
   const float infinity = __builtin_inff();
   for (int r = 0; r < task.num_queries; ++r) {
     float* scores = tile.scores + r * kAttentionTile;
     if (tile.from[r] >= tile.end[r]) continue;
-    F32x16 low = mul(load(scores), set1(task.scale)), high = mul(load(scores + 16), set1(task.scale));
+    F32x16 low = load(scores), high = load(scores + 16);
+    if constexpr (HasScales) {
+      low = mul(low, load(key_scales));
+      high = mul(high, load(key_scales + 16));
+    }
+    low = mul(low, set1(task.scale));
+    high = mul(high, set1(task.scale));
     if (task.softcap > 0) {
       low = soft_cap(low, task.softcap);
       high = soft_cap(high, task.softcap);
@@ -198,8 +216,13 @@ static void soft_max_tile(const AttentionTask& task, TileState& tile, float* max
     float* scores = tile.scores + r * kAttentionTile;
     const F32x16 low = exp_not_positive(sub(load(scores), set1(max_score[r])));
     const F32x16 high = exp_not_positive(sub(load(scores + 16), set1(max_score[r])));
-    store(scores, low);
-    store(scores + 16, high);
+    if constexpr (HasScales) {  // scales of hidden keys may be anything: fold_values does not read those weights
+      store(scores, mul(low, load(key_scales + kAttentionTile)));
+      store(scores + 16, mul(high, load(key_scales + kAttentionTile + 16)));
+    } else {
+      store(scores, low);
+      store(scores + 16, high);
+    }
     sums[r] = add(fma(sums[r], set1(tile.rescale[r]), low), high);
   }
 }
@@ -234,7 +257,13 @@ static void attend_span_of(const AttentionTask& task, int span, const AttentionP
     });
     visible_keys(task, t * kAttentionTile, tile);
     for (int r = 0; r < num_queries; ++r) saw_keys[r] = saw_keys[r] || tile.from[r] < tile.end[r];
-    soft_max_tile(task, tile, max_score, sums);
+    constexpr bool kHasScales = sizeof(T) == 1;
+    const float* scales = nullptr;
+    if constexpr (kHasScales) {
+      scales = reinterpret_cast<const float*>(keys + 2 * value_offset);
+      for (int i = 0; i < 4; ++i) prefetch(ahead + 2 * value_offset + 64 * i);
+    }
+    soft_max_tile<kHasScales>(task, scales, tile, max_score, sums);
     const T* values = keys + value_offset;
     fold_values(task, tile, values, ahead + value_offset, out.acc);
   }
@@ -245,8 +274,10 @@ static void attend_span_of(const AttentionTask& task, int span, const AttentionP
 }
 
 static void attend_span(const AttentionTask& task, int span, const AttentionPartial& out) {
-  if (task.is_bf16) {
+  if (task.type == KvType::bf16) {
     attend_span_of<uint16_t>(task, span, out);
+  } else if (task.type == KvType::int8) {
+    attend_span_of<int8_t>(task, span, out);
   } else {
     attend_span_of<float>(task, span, out);
   }
@@ -299,7 +330,7 @@ static void finish_of(const AttentionTask& task, const AttentionPartial& total, 
 }
 
 static void finish_attention(const AttentionTask& task, const AttentionPartial& total, float* out) {
-  if (task.is_bf16) {
+  if (task.type == KvType::bf16) {
     finish_of<uint16_t>(task, total, out);
   } else {
     finish_of<float>(task, total, out);

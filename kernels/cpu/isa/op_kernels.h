@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/base/limits.h"
+#include "kernels/kv_type.h"
 
 namespace echelon::cpu {
 
@@ -17,12 +18,12 @@ struct AttentionTask {
   int num_queries = 0;                    ///< 1..kMaxTaskQueries
   const float* queries[kMaxTaskQueries];  ///< [head_dim] each
   int positions[kMaxTaskQueries];         ///< ascending; a query sees keys up to its own position
-  const uint8_t* block0 = nullptr;  ///< this layer and KV head in block 0: K [head_dim][32], then V [32][head_dim]
+  const uint8_t* block0 = nullptr;  ///< this layer and KV head in block 0; KvCacheView (kernels/backend.h)
   int64_t block_bytes = 0;          ///< from block to block
   const uint8_t* next = nullptr;    ///< the block this thread reads after the last; may be null
   const int32_t* blocks = nullptr;  ///< key j lies in blocks[j / 32], slot j % 32
   int head_dim = 0;
-  bool is_bf16 = false;          ///< else float32
+  KvType type = KvType::f32;
   float scale = 0, softcap = 0;  ///< softcap 0: none
   int window = 0;                ///< keys a query sees, itself included; 0: all
 };
@@ -52,10 +53,11 @@ struct OpKernels {
   void (*rope_halves)(float* head, const float* cos, const float* sin, int num_pairs);
   void (*rope_interleaved)(float* head, const float* cos, const float* sin, int num_pairs);
   /// Tokens of one head, `stride` floats apart, into slots [first_slot, first_slot + num_tokens) of a block's K or V.
-  void (*store_keys)(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot, bool is_bf16,
-                     uint8_t* keys);
-  void (*store_values)(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot, bool is_bf16,
-                       uint8_t* values);
+  /// scales: those of the block's 32 slots; KvType::int8 only.
+  void (*store_keys)(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot, KvType type,
+                     uint8_t* keys, float* scales);
+  void (*store_values)(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot, KvType type,
+                       uint8_t* values, float* scales);
   /// Keys [256 span, 256 span + 256) into `out`.
   void (*attend_span)(const AttentionTask& task, int span, const AttentionPartial& out);
   /// total = total and the next span, in that order.

@@ -120,10 +120,44 @@ static void rope_interleaved_head(float* head, const float* cos, const float* si
   }
 }
 
-static void store_keys(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot, bool is_bf16,
-                       uint8_t* keys) {
+/// One token's K or V of one head: codes, and the scale (definition: attention_kernels.h). head_dim is a multiple of 16.
+static float quantize_head(const float* x, int head_dim, int8_t* codes) {
+  uint32_t largest = 0;  // by bit pattern: the order of the magnitudes, and a NaN is largest
   for (int d = 0; d < head_dim; ++d) {
-    if (is_bf16) {
+    uint32_t bits;
+    std::memcpy(&bits, x + d, sizeof bits);
+    bits &= 0x7fffffffu;
+    largest = bits > largest ? bits : largest;
+  }
+  constexpr uint32_t kSmallest = (127u - 119u) << 23;  // 2^-119: below, the scale would be subnormal
+  float scale = 0.0f, inverse = 0.0f;
+  if (largest >= kSmallest) {
+    float m;
+    std::memcpy(&m, &largest, sizeof m);
+    scale = m / 127.0f;
+    inverse = 127.0f / m;
+  }
+  for (int d = 0; d < head_dim; d += 16) {
+    const F32x16 scaled = max(min(mul(load(x + d), set1(inverse)), set1(127.0f)), set1(-127.0f));
+    int32_t whole[16];
+    store(whole, round_to_int(scaled));
+    for (int i = 0; i < 16; ++i) codes[d + i] = static_cast<int8_t>(whole[i]);
+  }
+  return scale;
+}
+
+static void store_keys(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot, KvType type,
+                       uint8_t* keys, float* scales) {
+  if (type == KvType::int8) {
+    for (int t = first_slot; t < first_slot + num_tokens; ++t, tokens += stride) {
+      int8_t codes[kMaxHeadDim];
+      scales[t] = quantize_head(tokens, head_dim, codes);
+      for (int d = 0; d < head_dim; ++d) keys[d * kBlockTokens + t] = static_cast<uint8_t>(codes[d]);
+    }
+    return;
+  }
+  for (int d = 0; d < head_dim; ++d) {
+    if (type == KvType::bf16) {
       uint16_t* out = reinterpret_cast<uint16_t*>(keys) + d * kBlockTokens + first_slot;
       for (int t = 0; t < num_tokens; ++t) out[t] = narrow_to_bf16(tokens[t * stride + d]);
     } else {
@@ -134,10 +168,13 @@ static void store_keys(const float* tokens, int64_t stride, int num_tokens, int 
 }
 
 static void store_values(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot,
-                         bool is_bf16, uint8_t* values) {
+                         KvType type, uint8_t* values, float* scales) {
   for (int t = 0; t < num_tokens; ++t) {
     const float* in = tokens + t * stride;
-    if (is_bf16) {
+    if (type == KvType::int8) {
+      int8_t* out = reinterpret_cast<int8_t*>(values) + (first_slot + t) * head_dim;
+      scales[first_slot + t] = quantize_head(in, head_dim, out);
+    } else if (type == KvType::bf16) {
       uint16_t* out = reinterpret_cast<uint16_t*>(values) + (first_slot + t) * head_dim;
       for (int d = 0; d < head_dim; ++d) out[d] = narrow_to_bf16(in[d]);
     } else {

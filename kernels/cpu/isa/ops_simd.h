@@ -45,6 +45,10 @@ static inline void load_scrambled(const uint16_t* p, F32x16 (&out)[2]) {
   out[0].v = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
   out[1].v = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
 }
+/// 16 whole numbers, exact in float.
+static inline F32x16 load_int8(const int8_t* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+}
 /// Back into the order of the elements.
 static inline void unscramble(F32x16 (&v)[2]) {
   const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -101,6 +105,11 @@ static inline void load_scrambled(const uint16_t* p, F32x16 (&out)[1]) {
   out[0].lo = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
   out[0].hi = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
 }
+static inline F32x16 load_int8(const int8_t* p) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(codes, codes)))};
+}
 static inline void unscramble(F32x16 (&v)[1]) {
   const __m256 a = _mm256_unpacklo_ps(v[0].lo, v[0].hi), b = _mm256_unpackhi_ps(v[0].lo, v[0].hi);
   v[0] = {_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31)};
@@ -144,6 +153,9 @@ static inline F32x16 scale_by_power(F32x16 p, F32x16 n) {
 }
 
 static inline void load_scrambled(const uint16_t* p, F32x16 (&out)[1]) { out[0] = load_bf16(p); }
+static inline F32x16 load_int8(const int8_t* p) {
+  return each([=](int i) { return static_cast<float>(p[i]); });
+}
 static inline void unscramble(F32x16 (&)[1]) {}
 
 #endif
@@ -171,6 +183,10 @@ static inline void load_lanes(const uint16_t* p, F32x16 (&out)[V]) {
   } else {
     for (int v = 0; v < V; ++v) out[v] = load_bf16(p + 16 * v);
   }
+}
+template <int V>
+static inline void load_lanes(const int8_t* p, F32x16 (&out)[V]) {
+  for (int v = 0; v < V; ++v) out[v] = load_int8(p + 16 * v);
 }
 template <typename T, int V>
 static inline void restore_order(F32x16 (&lanes)[V]) {
