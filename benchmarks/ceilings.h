@@ -15,6 +15,12 @@ void run_dots(CpuIsa isa, int64_t rounds);
 inline constexpr int kDotsARound = 12;
 int macs_of_dot(CpuIsa isa);
 
+/// The inner loop of a product with 4-bit weights that have a scale and a minimum for every 32 columns, from registers:
+/// 8 rows, for each 8 dots, a conversion, a product of scales and two fma; `rounds` times kInnerLoopMacs. Nothing is
+/// unpacked, loaded or stored: what the format allows at best. avx512_vnni only.
+void run_inner_loop(int64_t rounds);
+inline constexpr int64_t kInnerLoopMacs = int64_t{8} * 16 * 32;
+
 /// Reads data[0, size_bytes), 32-byte aligned, once; needs AVX2.
 void read_all(const std::byte* data, size_t size_bytes);
 

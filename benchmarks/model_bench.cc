@@ -28,6 +28,7 @@ namespace {
 
 struct Options {
   std::string model, isa = "auto", compute = "int8", kv_type = "auto";
+  bool json = false;
   int threads = 1, prompt = 512, chunk = 512, context = 200, rows = 32, repetitions = 9;
 };
 
@@ -56,6 +57,13 @@ class Ceilings {
     if (isa_ == CpuIsa::portable) return 0;
     const double macs = static_cast<double>(kDotsARound * macs_of_dot(isa_)) * kRounds * threads_.num_threads();
     return macs / seconds_of([&] { threads_.parallel(threads_.num_threads(), [&](int) { run_dots(isa_, kRounds); }); });
+  }
+  /// Of 4-bit weights with scales and minimums; 0 where there is no loop for it.
+  double inner_loop() {
+    if (isa_ != CpuIsa::avx512_vnni) return 0;
+    constexpr int64_t kInnerRounds = 200'000;
+    return static_cast<double>(kInnerLoopMacs * kInnerRounds) * threads_.num_threads() /
+           seconds_of([&] { threads_.parallel(threads_.num_threads(), [&](int) { run_inner_loop(kInnerRounds); }); });
   }
   double read() {
     if (isa_ == CpuIsa::portable) return 0;
@@ -186,7 +194,7 @@ class Rank {
 };
 
 struct Measured {
-  std::vector<double> seconds, dots, read;
+  std::vector<double> seconds, products, dots, inner_loop, read;  ///< products: seconds of each pass in linear()
 };
 
 /// Repeats `pass`, with the ceilings before each, and prints where the time went.
@@ -197,9 +205,15 @@ Measured measure(const Options& options, Rank& rank, Ceilings& ceilings, const s
   rank.timed().reset();
   for (int i = 0; i < options.repetitions; ++i) {
     measured.dots.push_back(ceilings.dots());
+    measured.inner_loop.push_back(ceilings.inner_loop());
     measured.read.push_back(ceilings.read());
-    for (int p = 0; p < passes; ++p) measured.seconds.push_back(seconds_of(pass));
+    for (int p = 0; p < passes; ++p) {
+      const double before = rank.timed().costs()[TimedBackend::kProduct].seconds;
+      measured.seconds.push_back(seconds_of(pass));
+      measured.products.push_back(rank.timed().costs()[TimedBackend::kProduct].seconds - before);
+    }
   }
+  if (options.json) return measured;
   double total = 0, inside = 0;
   for (const double s : measured.seconds) total += s;
   fmt::print("\n{}: {:.2f} ms ({:.2f})\n ", title, 1e3 * median(measured.seconds), 1e3 * least(measured.seconds));
@@ -238,32 +252,80 @@ void measure_sampling(const Options& options, Rank& rank) {
   fmt::print("\n");
 }
 
+/// One object on standard output; rates are of medians.
+class JsonReport {
+ public:
+  JsonReport(const Options& options, const Rank& rank) {
+    text_ = fmt::format(R"({{"model":{:?},"isa":"{}","threads":{},"weight_bytes":{},"kv_bytes_per_token":{})",
+                        options.model, to_string(rank.isa()), options.threads, rank.weight_bytes(), rank.kv_bytes());
+  }
+  void prefill(int tokens, double macs, const Measured& m) {
+    text_ += fmt::format(
+        R"(,"prefill":{{"tokens":{},"tokens_per_s":{:.1f},"products_gmacs":{:.1f},"pass_gmacs":{:.1f},"dot_gmacs":{:.1f},)"
+        R"("inner_loop_gmacs":{:.1f}}},"decode":[)",
+        tokens, tokens / median(m.seconds), 1e-9 * macs / median(m.products), 1e-9 * macs / median(m.seconds),
+        1e-9 * median(m.dots), 1e-9 * median(m.inner_loop));
+  }
+  void decode(int rows, int context, double bytes, const Measured& m) {
+    text_ += fmt::format(
+        R"({}{{"rows":{},"context":{},"tokens_per_s":{:.1f},"seconds":{:.6f},"bytes":{:.0f},"gb_per_s":{:.2f},)"
+        R"("read_gb_per_s":{:.2f}}})",
+        text_.back() == '[' ? "" : ",", rows, context, rows / median(m.seconds), median(m.seconds), bytes,
+        1e-9 * bytes / median(m.seconds), 1e-9 * median(m.read));
+  }
+  void print() const { fmt::print("{}]}}\n", text_); }
+
+ private:
+  std::string text_;
+};
+
+void print_prefill(const Options& options, double macs, const Measured& m) {
+  fmt::print(
+      "  {:.0f} tok/s; {:.0f} G MAC/s of the layers' products over the whole pass, {:.0f} % of {:.0f} (registers)\n",
+      options.prompt / median(m.seconds), 1e-9 * macs / median(m.seconds),
+      100 * macs / median(m.seconds) / median(m.dots), 1e-9 * median(m.dots));
+  fmt::print("  products alone {:.0f} G MAC/s, {:.0f} % of the dots", 1e-9 * macs / median(m.products),
+             100 * macs / median(m.products) / median(m.dots));
+  if (const double inner = median(m.inner_loop); inner > 0) {
+    fmt::print(", {:.0f} % of {:.0f} (inner loop of 4-bit weights with minimums)",
+               100 * macs / median(m.products) / inner, 1e-9 * inner);
+  }
+  fmt::print("\n");
+}
+
 int run(const Options& options) {
   Rank rank(options);
   Ceilings ceilings(options.threads, rank.isa());
-  fmt::print("{}, {}, {} threads, {}: weights {:.1f} MB, KV {:.1f} KB a token\n", options.model, options.compute,
-             options.threads, to_string(rank.isa()), 1e-6 * double(rank.weight_bytes()),
-             1e-3 * double(rank.kv_bytes()));
+  JsonReport json(options, rank);
+  if (!options.json) {
+    fmt::print("{}, {}, {} threads, {}: weights {:.1f} MB, KV {:.1f} KB a token\n", options.model, options.compute,
+               options.threads, to_string(rank.isa()), 1e-6 * double(rank.weight_bytes()),
+               1e-3 * double(rank.kv_bytes()));
+  }
 
   const Measured prefill = measure(options, rank, ceilings, fmt::format("prefill of {}", options.prompt), 1,
                                    [&] { rank.prompt(0, options.prompt); });
   const double macs = rank.macs_per_token() * options.prompt;
-  fmt::print(
-      "  {:.0f} tok/s; {:.0f} G MAC/s of the layers' products over the whole pass, {:.0f} % of {:.0f} (registers)\n",
-      options.prompt / median(prefill.seconds), 1e-9 * macs / median(prefill.seconds),
-      100 * macs / median(prefill.seconds) / median(prefill.dots), 1e-9 * median(prefill.dots));
-
-  measure_sampling(options, rank);
+  json.prefill(options.prompt, macs, prefill);
+  if (!options.json) {
+    print_prefill(options, macs, prefill);
+    measure_sampling(options, rank);
+  }
   for (int s = 0; s < options.rows; ++s) rank.prompt(s, options.context);
-  for (const int rows : {1, options.rows}) {
+  std::vector<int> row_counts{1};
+  if (options.rows > 1) row_counts.push_back(options.rows);
+  for (const int rows : row_counts) {
     const Measured decode =
         measure(options, rank, ceilings, fmt::format("{} rows at context {}", rows, options.context),
                 rows == 1 ? 20 : 5, [&] { rank.decode(rows, options.context); });
     const double bytes = double(rank.weight_bytes()) + double(rank.kv_bytes()) * (options.context + 1) * rows;
+    json.decode(rows, options.context, bytes, decode);
+    if (options.json) continue;
     fmt::print("  {:.0f} tok/s; {:.1f} GB/s of weights and KV, {:.0f} % of {:.1f} (read loop)\n",
                rows / median(decode.seconds), 1e-9 * bytes / median(decode.seconds),
                100 * bytes / median(decode.seconds) / median(decode.read), 1e-9 * median(decode.read));
   }
+  if (options.json) json.print();
   return 0;
 }
 
@@ -274,6 +336,7 @@ int main(int argc, char** argv) {
   echelon::bench::Options options;
   CLI::App app("How near is one rank's forward pass to the machine?");
   app.add_option("model", options.model, "a GGUF file or a folder")->required();
+  app.add_flag("--json", options.json, "one JSON object, for benchmarks/cpu");
   app.add_option("--threads", options.threads, "threads")->check(CLI::Range(1, 1024));
   app.add_option("--isa", options.isa, "auto, portable, avx2, avx512, vnni");
   app.add_option("--compute", options.compute, "int8, bf16, f32")->check(CLI::IsMember({"int8", "bf16", "f32"}));

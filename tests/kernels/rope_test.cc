@@ -51,7 +51,8 @@ TEST_P(RopeTest, QueriesKeysAndCacheAreWhatTheDefinitionSays) {
   const RopeCase cases[] = {
       {RopeStyle::halves, 64, 64, false, KvType::bf16},       {RopeStyle::halves, 256, 256, true, KvType::f32},
       {RopeStyle::interleaved, 128, 128, false, KvType::f32}, {RopeStyle::interleaved, 80, 20, true, KvType::bf16},
-      {RopeStyle::halves, 80, 32, false, KvType::f32},        {RopeStyle::none, 96, 0, true, KvType::bf16}};
+      {RopeStyle::halves, 80, 32, false, KvType::f32},        {RopeStyle::none, 96, 0, true, KvType::bf16},
+      {RopeStyle::halves, 80, 80, true, KvType::int8},        {RopeStyle::interleaved, 64, 64, false, KvType::int8}};
   constexpr int kHeads = 3, kKvHeads = 2, kRows = 70, kFirst = 200 * kBlockTokens + 21;
   for (const RopeCase& test : cases) {
     const auto device = backend(2);
@@ -102,7 +103,13 @@ TEST_P(RopeTest, QueriesKeysAndCacheAreWhatTheDefinitionSays) {
               << "row " << r << " head " << h << " " << d;
           if (is_query) continue;
           const int at = is_value ? (kBlockTokens + slot) * test.head_dim + d : d * kBlockTokens + slot;
-          if (test.type == KvType::bf16) {
+          if (test.type == KvType::int8) {
+            float m = 0;
+            for (int i = 0; i < test.head_dim; ++i) m = std::max(m, std::fabs(out[i]));
+            const float* scales = reinterpret_cast<const float*>(head + cache.scale_offset());
+            ASSERT_EQ(scales[(is_value ? kBlockTokens : 0) + slot], m / 127.0f);
+            ASSERT_EQ(reinterpret_cast<const int8_t*>(head)[at], std::nearbyintf(out[d] * (127.0f / m)));
+          } else if (test.type == KvType::bf16) {
             ASSERT_EQ(reinterpret_cast<const uint16_t*>(head)[at], float_to_bf16(out[d]));
           } else {
             ASSERT_EQ(reinterpret_cast<const float*>(head)[at], out[d]);

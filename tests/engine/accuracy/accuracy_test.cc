@@ -115,6 +115,21 @@ TEST(Accuracy, GemmaInFloat32) {
   EXPECT_EQ(d.clear_greedy_misses, 0);
 }
 
+/// What the KV cache in int8 costs by itself: everything else in float32.
+TEST(Accuracy, SmolLM2WithAnInt8KvCache) {
+  const Deviation d =
+      compare(smollm2(), kSmolGolden, {.compute = Compute::f32, .kv_type = KvType::int8, .num_threads = 2}, 0.5);
+  EXPECT_LE(d.mean, 0.033);  // measured 0.0288, p99 0.146, same most likely token at 98.0 %
+  EXPECT_LE(d.p99, 0.17);
+}
+
+TEST(Accuracy, GemmaWithAnInt8KvCache) {
+  const Deviation d =
+      compare(gemma3(), kGemmaGolden, {.compute = Compute::f32, .kv_type = KvType::int8, .num_threads = 2}, 0.5);
+  EXPECT_LE(d.mean, 0.10);  // measured 0.0874, p99 0.462, 94.5 %: more than int8 activations cost (0.053)
+  EXPECT_LE(d.p99, 0.53);
+}
+
 /// The same weights as Hugging Face folders, made from the GGUF file by tests/golden/make_hf_folder.py (a ctest
 /// fixture).
 std::string hugging_face_folder(const std::string& name) {
