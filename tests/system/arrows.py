@@ -30,12 +30,15 @@ ENGINE = {  # folder inside engine: the others it may include; files directly in
 PLAIN_DATA = re.compile(r"engine/schedule/(micro_batch\w*|wire)\.h")
 LEAVES = ("text", "weights")
 SOURCES = {".h", ".cc", ".cu", ".cuh"}
+PEERS = "benchmarks/peers/installed"  # other people's software, which git ignores
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
 
 
 def sources(root):
     for room in ROOMS:
-        yield from (path for path in sorted((root / room).rglob("*")) if path.suffix in SOURCES)
+        for path in sorted((root / room).rglob("*")):
+            if path.suffix in SOURCES and not path.is_relative_to(root / PEERS):
+                yield path
 
 
 def includes(path):
