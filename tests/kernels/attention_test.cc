@@ -217,19 +217,19 @@ TEST_P(AttentionTest, BitsDoNotDependOnChunksThreadsBlocksOrInstructionSet) {
 }
 
 /// A long decode alone is divided by spans; among others it is not.
-TEST_P(AttentionTest, BitsDoNotDependOnTheSequencesBeside) {
-  const Shape shape{.num_heads = 4, .num_kv_heads = 2, .head_dim = 64};
+void expect_same_bits_among_others(CpuIsa isa, KvType type) {
+  const Shape shape{.num_heads = 4, .num_kv_heads = 2, .head_dim = 64, .type = type};
   const int lengths[] = {700, 1, 31, 33, 257, 64, 520};
   std::vector<TestMatrix> sequences;
   for (int length : lengths) sequences.push_back(random_qkv(shape, length, 60 + length));
   const int64_t width = int64_t{shape.num_heads} * shape.head_dim;
   std::vector<std::vector<float>> alone;
   for (TestMatrix& qkv : sequences) {
-    const std::vector<float> all = Attender(shape, GetParam(), 1, 40).run_in_chunks(qkv, 1100);
+    const std::vector<float> all = Attender(shape, isa, 1, 40).run_in_chunks(qkv, 1100);
     alone.emplace_back(all.end() - width, all.end());
   }
   for (int num_threads : {1, 2, 3}) {
-    Attender attender(shape, GetParam(), num_threads, 100, 9);
+    Attender attender(shape, isa, num_threads, 100, 9);
     std::vector<std::vector<int32_t>> tables;
     std::vector<Segment> segments;
     TestMatrix last(std::ssize(sequences), shape.cols());
@@ -259,12 +259,16 @@ TEST_P(AttentionTest, BitsDoNotDependOnTheSequencesBeside) {
   }
 }
 
+TEST_P(AttentionTest, BitsDoNotDependOnTheSequencesBeside) {
+  for (const KvType type : {KvType::bf16, KvType::int8}) expect_same_bits_among_others(GetParam(), type);
+}
+
 /// Division of the heads over ranks: a rank with some of the query heads gives their columns.
-TEST_P(AttentionTest, BitsOfAHeadDoNotDependOnTheHeadsBeside) {
-  const Shape all{.num_heads = 6, .num_kv_heads = 2, .head_dim = 64};
+void expect_same_bits_of_a_head(CpuIsa isa, KvType type) {
+  const Shape all{.num_heads = 6, .num_kv_heads = 2, .head_dim = 64, .type = type};
   TestMatrix qkv = random_qkv(all, 300, 71);
-  const std::vector<float> expected = Attender(all, GetParam(), 2, 16).run_in_chunks(qkv, 90);
-  const Shape one{.num_heads = 1, .num_kv_heads = 1, .head_dim = 64};
+  const std::vector<float> expected = Attender(all, isa, 2, 16).run_in_chunks(qkv, 90);
+  const Shape one{.num_heads = 1, .num_kv_heads = 1, .head_dim = 64, .type = type};
   for (int h = 0; h < 6; ++h) {
     TestMatrix mine(300, one.cols());
     for (int r = 0; r < 300; ++r) {
@@ -272,9 +276,37 @@ TEST_P(AttentionTest, BitsOfAHeadDoNotDependOnTheHeadsBeside) {
       std::copy_n(qkv.row(r) + (6 + h / 3) * 64, 64, mine.row(r) + 64);
       std::copy_n(qkv.row(r) + (8 + h / 3) * 64, 64, mine.row(r) + 128);
     }
-    const std::vector<float> values = Attender(one, GetParam(), 1, 16).run_in_chunks(mine, 300);
+    const std::vector<float> values = Attender(one, isa, 1, 16).run_in_chunks(mine, 300);
     for (int r = 0; r < 300; ++r) {
       for (int d = 0; d < 64; ++d) ASSERT_EQ(values[r * 64 + d], expected[r * 384 + h * 64 + d]);
+    }
+  }
+}
+
+TEST_P(AttentionTest, BitsOfAHeadDoNotDependOnTheHeadsBeside) {
+  for (const KvType type : {KvType::bf16, KvType::int8}) expect_same_bits_of_a_head(GetParam(), type);
+}
+
+/// Zeros, a subnormal scale, huge values; an infinity or a NaN in one token reaches only queries that see it.
+TEST_P(AttentionTest, ExtremeTokensInAnInt8Cache) {
+  const Shape shape{.num_heads = 2, .num_kv_heads = 1, .head_dim = 64, .type = KvType::int8};
+  const float extremes[] = {0.0f,
+                            -0.0f,
+                            1e-39f,
+                            2e-38f,
+                            1e30f,
+                            std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::quiet_NaN()};
+  constexpr int kRows = 100, kPlace = 40;
+  for (const float extreme : extremes) {
+    TestMatrix qkv = random_qkv(shape, kRows, 83);
+    const std::vector<float> plain = Attender(shape, GetParam(), 1, 8).run_in_chunks(qkv, 33);
+    std::fill_n(qkv.row(kPlace) + 2 * 64, 2 * 64, extreme);  // its K and V
+    const std::vector<float> values = Attender(shape, GetParam(), 1, 8).run_in_chunks(qkv, 33);
+    EXPECT_EQ(num_different(values, Attender(shape, CpuIsa::portable, 2, 8).run_in_chunks(qkv, kRows)), 0) << extreme;
+    for (int64_t i = 0; i < kPlace * 128; ++i) ASSERT_EQ(values[i], plain[i]) << extreme;
+    for (int64_t i = kPlace * 128; i < kRows * 128 && std::abs(extreme) < 1e20f; ++i) {
+      ASSERT_TRUE(std::isfinite(values[i])) << extreme;
     }
   }
 }
