@@ -1,6 +1,7 @@
 // The choice of kernels at run time: cpuid through the compiler's own tables, or by name.
 #include "kernels/cpu/cpu_isa.h"
 
+#include <cpuid.h>
 #include <fmt/format.h>
 
 #include "kernels/base/check.h"
@@ -65,6 +66,17 @@ std::vector<CpuIsa> available_isas() {
     if (has_isa(isa)) available.push_back(isa);
   }
   return available;
+}
+
+bool prefers_prefetch_into_l1() {
+  static const bool is_zen5 = [] {
+    __builtin_cpu_init();
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    if (!__builtin_cpu_is("amd") || __get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return false;
+    const unsigned family = ((eax >> 8) & 15) + ((eax >> 20) & 255);
+    return family == 26;
+  }();
+  return is_zen5;
 }
 
 const OpKernels& op_kernels(CpuIsa isa) {

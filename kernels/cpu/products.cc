@@ -5,6 +5,7 @@
 
 #include "kernels/base/check.h"
 #include "kernels/base/limits.h"
+#include "kernels/cpu/cpu_isa.h"
 
 namespace echelon::cpu {
 
@@ -64,6 +65,7 @@ void linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivat
       rows_in_panel(quantized ? stride * static_cast<int64_t>(sizeof(ActivationGroup)) / kTileRows
                               : stride * static_cast<int64_t>(sizeof(float)));
   const int num_parts = static_cast<int>(std::min<int64_t>(threads.num_threads(), weight.num_blocks()));
+  const bool into_l1 = prefers_prefetch_into_l1();
   threads.parallel(num_parts, [&](int part) {
     const Share share = share_of(weight.num_blocks(), part, num_parts);
     const int64_t feature = share.first * kColumnBlock;
@@ -81,7 +83,8 @@ void linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivat
                 .out_stride = out.stride,
                 .slot_stride = slot_stride,
                 .bias = bias ? bias + feature : nullptr,
-                .num_features = std::min(share.end * kColumnBlock, weight.rows()) - feature});
+                .num_features = std::min(share.end * kColumnBlock, weight.rows()) - feature,
+                .prefetch_into_l1 = into_l1});
     }
   });
 }

@@ -77,6 +77,7 @@ struct ProductTask {
   int64_t out_stride, slot_stride;  ///< floats
   const float* bias;                ///< of the first block, added to slot 0; or null
   int64_t num_features;             ///< of all blocks; what is missing in the last is padding and not written
+  bool prefetch_into_l1;            ///< of weights that are needed soon; else into L2
 };
 
 struct ProductKernels {

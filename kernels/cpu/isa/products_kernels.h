@@ -58,14 +58,20 @@ static_assert(kNibbleRows <= kTileRows && kByteRows <= kTileRows);
 /// weights: 152 G MAC/s in pairs, 300 alone; 512 rows: 335 and 317).
 inline constexpr int64_t kNibblePairsFrom = 16, kBytePairsFrom = 128;
 
-/// How far the prefetch of a single stream of weights runs ahead. One Zen 5 core, SmolLM2's layers, one row: without
-/// prefetch 40 GB/s of 4-bit weights, 640 bytes ahead 36, 2.5 KB 41, 5 KB 48, 8 KB 53, 10 to 20 KB 55; of 8-bit ones 43,
-/// 36, 42, 46, 47, 45. A pair of blocks fetches the next pair while the last rows pass over it: 32 rows of 4-bit weights
-/// 279 -> 334 G MAC/s.
+/// How far the prefetch of a single stream of weights runs ahead. One core, SmolLM2's layers of 4-bit weights, one row:
+/// Zen 5 reads 40 GB/s without prefetch, 55 with one into L1 10 KB ahead (640 bytes ahead 36, 5 KB 48, 20 KB 55); Zen 4 38
+/// without, 32 into L1, 41 into L2. A pair of blocks fetches the next pair while the last rows pass over it: 32 rows on
+/// Zen 5 279 -> 334 G MAC/s into L1, on Zen 4 144 -> 149 into L1, 158 into L2.
 inline constexpr int64_t kBytesAhead = 10 << 10;
 
 /// Any address; nothing is read that is not there.
-static inline void prefetch_line(const uint8_t* p) { __builtin_prefetch(p, 0, 3); }
+static inline void prefetch_unit(const uint8_t* p, int bytes, bool into_l1) {
+  if (into_l1) {
+    for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 3);
+  } else {
+    for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+  }
+}
 
 /// One register tile: R rows, B blocks of features.
 template <int B, int R>
@@ -183,8 +189,8 @@ static void integer_tile(const ProductTask& task, const Tile<B, R>& tile, int64_
     }
     const int64_t num_groups = (task.leaves[l].num_cols + kQuantGroup - 1) / kQuantGroup;
     for (int64_t g = 0; g < num_groups; ++g, ++a, ++starts, w += kUnitBytes) {
-      for (int b = 0; b < B; ++b) {
-        for (int i = 0; i < kUnitBytes; i += 64) prefetch_line(w + tile.ahead + b * block_bytes + i);
+      if (tile.ahead != 0) {
+        for (int b = 0; b < B; ++b) prefetch_unit(w + b * block_bytes + tile.ahead, kUnitBytes, task.prefetch_into_l1);
       }
       if constexpr (kCodes == Codes::u8g16) {
         add_half_group<0, kAffine, kF16>(w, block_bytes, *a, *starts, row, acc);
