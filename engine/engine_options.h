@@ -20,7 +20,7 @@ struct EngineOptions {
   int max_batch_tokens = 512;
   int64_t num_kv_blocks = 0;    ///< 0: from kv_memory_bytes
   int64_t kv_memory_bytes = 0;  ///< per rank; 0: a share of the host's free memory
-  int max_in_flight = 0;        ///< 0: as many as stages
+  int max_in_flight = 0;        ///< 0: as many as stages, 2 with one
   int max_queue = 512;          ///< requests beyond those that run
   bool prefix_cache = true;
   Compute compute = Compute::int8;  ///< float matrices of a file stay floats under int8
@@ -31,5 +31,12 @@ struct EngineOptions {
   std::optional<uint64_t> default_seed;  ///< of requests that bring none
   int startup_timeout_s = 300;
 };
+
+/// With one stage the second micro-batch is planned when the layers of the first are done, so that it is there when the
+/// first ends; with more, stages work on different ones.
+inline int micro_batches_in_flight(const EngineOptions& options, int num_stages) {
+  if (num_stages == 1) return options.max_in_flight == 1 ? 1 : 2;
+  return options.max_in_flight > 0 ? options.max_in_flight : num_stages;
+}
 
 }  // namespace echelon

@@ -212,6 +212,7 @@ void RankRunner::run_plans(Loaded& loaded) {
   if (!shard.is_first_stage()) neighbours.previous = index_of(near);
   near.pp = shard.place.pp + 1;
   if (!shard.is_last_stage()) neighbours.next = index_of(near);
+  if (layout_.sizes().tp > 1) neighbours.parts = &tensor_group_;
   const SlotLimits limits{.num_slots = options_.max_num_seqs,
                           .num_blocks = status_.max_blocks,
                           .vocab = spec.vocab,
@@ -224,6 +225,8 @@ void RankRunner::run_plans(Loaded& loaded) {
 
   auto last_status = SteadyClock::now();
   uint64_t last_number = 0;
+  const int num_stages = layout_.sizes().pp;
+  const bool plans_ahead = num_stages == 1 && micro_batches_in_flight(options_, num_stages) > 1;
   while (true) {
     const std::optional<ControlMessage> message = next_message(kStatusIntervalMs);
     if (SteadyClock::now() - last_status >= std::chrono::milliseconds(kStatusIntervalMs)) {
@@ -238,7 +241,11 @@ void RankRunner::run_plans(Loaded& loaded) {
       throw WireError(fmt::format("plan {} came after plan {}", batch.number, last_number));
     }
     last_number = batch.number;
-    if (const std::optional<StepResult> result = stage.run(batch)) {
+    const auto layers_done = [&] {
+      if (!plans_ahead) return;
+      control_.send(0, {.kind = MessageKind::layers_done, .epoch = batch.epoch, .number = batch.number, .payload = {}});
+    };
+    if (const std::optional<StepResult> result = stage.run(batch, layers_done)) {
       control_.send(
           0, {.kind = MessageKind::result, .epoch = batch.epoch, .number = batch.number, .payload = encode(*result)});
     }

@@ -97,6 +97,7 @@ class ServingEngine final : public Engine {
   void handle_status(int rank, const RankStatus& status);
   void handle_result(int rank, const ControlMessage& message);
   void begin_serving();
+  std::optional<MicroBatch> next_batch(size_t replica);
   void plan();
   void apply(const SequenceUpdate& update);
   void end_choice(SequenceId id, FinishReason reason);
@@ -129,6 +130,7 @@ class ServingEngine final : public Engine {
   // The engine's thread only.
   std::vector<std::unique_ptr<Scheduler>> schedulers_;  // one a replica
   std::vector<std::vector<int>> replica_ranks_;
+  std::vector<uint64_t> layers_done_;  // the last micro-batch of each replica that said so
   std::vector<RankStatus> statuses_;
   std::vector<bool> heard_;
   std::vector<TokenId> end_tokens_;

@@ -108,6 +108,8 @@ void ServingEngine::handle(Event& event) {
     case Event::Kind::message:
       if (event.message.kind == MessageKind::result) {
         handle_result(event.number, event.message);
+      } else if (event.message.kind == MessageKind::layers_done) {
+        layers_done_.at(static_cast<size_t>(layout_.place(event.number).dp)) = event.message.number;
       } else if (event.message.kind == MessageKind::status) {
         handle_status(event.number, decode_rank_status(event.message.payload));
       } else if (event.message.kind == MessageKind::failure) {
@@ -205,12 +207,14 @@ void ServingEngine::begin_serving() {
         needed));
     return;
   }
-  const int depth = options_.max_in_flight > 0 ? options_.max_in_flight : layout_.sizes().pp;
+  const int num_stages = layout_.sizes().pp, depth = micro_batches_in_flight(options_, num_stages);
+  layers_done_.assign(static_cast<size_t>(layout_.sizes().dp), 0);
   for (int replica = 0; replica < layout_.sizes().dp; ++replica) {
     schedulers_.push_back(std::make_unique<Scheduler>(SchedulerOptions{.num_blocks = static_cast<int>(num_blocks),
                                                                        .max_num_seqs = options_.max_num_seqs,
                                                                        .max_batch_tokens = options_.max_batch_tokens,
                                                                        .depth = depth,
+                                                                       .feed_back = num_stages == 1 && depth > 1,
                                                                        .prefix_cache = options_.prefix_cache,
                                                                        .end_tokens = end_tokens_,
                                                                        .vocab = model()->vocab_size}));
@@ -220,9 +224,17 @@ void ServingEngine::begin_serving() {
     control_.send(rank, {.kind = MessageKind::status, .payload = order});
 }
 
+/// Of one stage the next micro-batch as late as it can be without keeping the stage waiting: what arrived meanwhile is
+/// in it.
+std::optional<MicroBatch> ServingEngine::next_batch(size_t replica) {
+  Scheduler& scheduler = *schedulers_[replica];
+  const bool ahead = scheduler.options().feed_back && scheduler.num_in_flight() > 0;
+  return ahead && layers_done_[replica] != scheduler.last_number() ? std::nullopt : scheduler.next();
+}
+
 void ServingEngine::plan() {
   for (size_t replica = 0; replica < schedulers_.size(); ++replica) {
-    while (std::optional<MicroBatch> batch = schedulers_[replica]->next()) {
+    while (std::optional<MicroBatch> batch = next_batch(replica)) {
       metrics_.step_rows.observe(static_cast<double>(batch->tokens.size()));
       for (const SequenceId id : schedulers_[replica]->take_admitted()) {
         if (const auto found = choices_.find(id); found != choices_.end()) {

@@ -149,9 +149,7 @@ OptionRow kv_memory_row() {
 }
 
 OptionRow compute_row() {
-  OptionRow row = base_row({.name = "compute",
-                            .value_name = "TYPE",
-                            .help = "arithmetic: auto, int8, bf16 or f32"},
+  OptionRow row = base_row({.name = "compute", .value_name = "TYPE", .help = "arithmetic: auto, int8, bf16 or f32"},
                            OptionShape::scalar);
   row.set = [](ServeOptions& options, std::span<const std::string> values) {
     options.compute = static_cast<ComputeChoice>(parse_choice(values.back(), kComputeNames));
@@ -229,7 +227,9 @@ std::vector<OptionRow> engine_rows() {
                .help = fmt::format("KV blocks of {} tokens per replica; 0: from --kv-cache-memory", kBlockTokens)},
               &ServeOptions::num_kv_blocks, {0, kMaxKvBlocks}),
       kv_memory_row(),
-      integer({.name = "max-in-flight", .value_name = "N", .help = "micro-batches in flight; 0: as many as stages"},
+      integer({.name = "max-in-flight",
+               .value_name = "N",
+               .help = "micro-batches in flight; 0: as many as stages, 2 with one"},
               &ServeOptions::max_in_flight, {0, kMaxInFlight}),
       integer({.name = "max-queue", .value_name = "N", .help = "requests that may wait; more are answered 429"},
               &ServeOptions::max_queue, {1, kMaxQueue}),

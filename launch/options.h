@@ -28,17 +28,17 @@ struct ServeOptions {
   int max_num_batched_tokens = 512;           ///< tokens in one micro-batch
   int64_t num_kv_blocks = 0;                  ///< per replica; 0: from kv_cache_memory_bytes
   int64_t kv_cache_memory_bytes = 0;          ///< per rank; 0: from the host's free memory
-  int max_in_flight = 0;                      ///< micro-batches; 0: as many as stages
+  int max_in_flight = 0;                      ///< micro-batches; 0: as many as stages, 2 with one
   int max_queue = 512;                        ///< requests that wait; more get 429
   bool enable_prefix_caching = true;
   ComputeChoice compute = ComputeChoice::automatic;
   std::string kv_cache_dtype = "auto";  ///< auto, bfloat16, float32 or int8
-  std::string cpu_isa = "auto";   ///< auto, portable, avx2, avx512 or vnni
-  int threads = 0;                ///< compute threads per rank; 0: the host's cores divided among its ranks
-  std::optional<uint64_t> seed;   ///< for requests that bring none; empty: a random one each
-  std::string chat_template;      ///< file; empty: the model's own
-  std::string control_interface;  ///< interface, address or network of control and data; empty: choose
-  int startup_timeout_s = 300;    ///< ranks that have not appeared by then are named and the job ends
+  std::string cpu_isa = "auto";         ///< auto, portable, avx2, avx512 or vnni
+  int threads = 0;                      ///< compute threads per rank; 0: the host's cores divided among its ranks
+  std::optional<uint64_t> seed;         ///< for requests that bring none; empty: a random one each
+  std::string chat_template;            ///< file; empty: the model's own
+  std::string control_interface;        ///< interface, address or network of control and data; empty: choose
+  int startup_timeout_s = 300;          ///< ranks that have not appeared by then are named and the job ends
   std::string log_level = "info";
 };
 

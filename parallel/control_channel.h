@@ -15,11 +15,11 @@ namespace echelon {
 enum class MessageKind : uint8_t {
   hello = 1,
   heartbeat,
-  bye,  // of the channel itself
-  plan,
-  slots,
-  result,  // micro-batches, sampled tokens
-  status,  // a rank's state while loading, its memory, its metrics
+  bye,          // of the channel itself
+  plan,         // a micro-batch
+  layers_done,  // of a micro-batch: its result follows soon
+  result,       // sampled tokens
+  status,       // a rank's state while loading, its memory, its metrics
   stop,
   failure,  // end of the job: orderly, or with a cause
 };

@@ -13,6 +13,9 @@
 
 namespace echelon {
 
+/// Stands in a plan for the token that the row's slot samples in the micro-batch before: the ranks know it first.
+inline constexpr TokenId kFedBackToken = -2;
+
 /// Registers a sequence in a slot: its block table starts empty, its sampling state from the tokens given.
 struct SlotRegistration {
   int32_t slot = 0;
@@ -40,7 +43,7 @@ struct MicroBatch {
   uint64_t number = 0;
   std::vector<SlotRegistration> registrations;
   std::vector<PlanRow> rows;
-  std::vector<TokenId> tokens;
+  std::vector<TokenId> tokens;  ///< kFedBackToken in rows of one token only
   std::vector<int32_t> new_blocks;
   /// In the order of the rows: the prompt token that follows each token with a target.
   std::vector<TokenId> targets;

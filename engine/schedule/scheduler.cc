@@ -89,11 +89,11 @@ void Scheduler::plan_decodes(Draft& draft) {
   for (Sequence* sequence : running_) {
     if (!sequence->in_decode()) continue;
     ++num_decoding;
-    if (sequence->num_pending() > 0) ready.push_back(sequence);
+    if (sequence->num_pending() > 0 && sequence->goes_on()) ready.push_back(sequence);
   }
   std::stable_sort(ready.begin(), ready.end(),
                    [](const Sequence* a, const Sequence* b) { return a->last_plan < b->last_plan; });
-  const int share = (num_decoding + options_.depth - 1) / options_.depth;
+  const int share = (num_decoding + num_parallel() - 1) / num_parallel();
   for (Sequence* sequence : ready) {
     if (static_cast<int>(draft.members.size()) >= share || draft.tokens_left == 0) break;
     if (sequence->running) add_row(*sequence, sequence->num_pending(), draft);
@@ -102,16 +102,16 @@ void Scheduler::plan_decodes(Draft& draft) {
 
 /// Tokens one micro-batch may hold: all of the budget when nothing overlaps, else a share that gives every stage work.
 int Scheduler::prefill_budget(const Draft& draft) const {
-  if (options_.depth == 1) return options_.max_batch_tokens;
+  if (num_parallel() == 1) return options_.max_batch_tokens;
   int64_t pending = static_cast<int64_t>(draft.members.size());
   for (const Sequence* sequence : running_) {
     if (!sequence->in_decode()) pending += sequence->num_pending();
   }
   for (const Sequence* sequence : waiting_) {
     pending += sequence->num_pending();
-    if (pending > int64_t{2} * options_.depth * options_.max_batch_tokens) break;
+    if (pending > int64_t{2} * num_parallel() * options_.max_batch_tokens) break;
   }
-  const int64_t share = (pending + 2 * options_.depth - 1) / (2 * options_.depth);
+  const int64_t share = (pending + 2 * num_parallel() - 1) / (2 * num_parallel());
   return static_cast<int>(
       std::clamp<int64_t>(share, std::min(kMinChunk, options_.max_batch_tokens), options_.max_batch_tokens));
 }
@@ -252,8 +252,12 @@ bool Scheduler::add_row(Sequence& sequence, int num_tokens, Draft& draft, bool i
       for (int p = from; p < to; ++p) draft.batch.targets.push_back(sequence.tokens[p + 1]);
     }
   }
-  const auto tokens = sequence.tokens.begin() + sequence.num_scheduled;
-  draft.batch.tokens.insert(draft.batch.tokens.end(), tokens, tokens + num_tokens);
+  if (row.first_position < static_cast<int>(sequence.tokens.size())) {
+    const auto tokens = sequence.tokens.begin() + row.first_position;
+    draft.batch.tokens.insert(draft.batch.tokens.end(), tokens, tokens + num_tokens);
+  } else {
+    draft.batch.tokens.push_back(kFedBackToken);
+  }
   draft.batch.new_blocks.insert(draft.batch.new_blocks.end(), sequence.blocks.begin() + blocks_before,
                                 sequence.blocks.end());
   draft.batch.rows.push_back(row);
@@ -266,6 +270,7 @@ bool Scheduler::add_row(Sequence& sequence, int num_tokens, Draft& draft, bool i
   draft.tokens_left -= num_tokens;
   sequence.num_scheduled += num_tokens;
   ++sequence.num_in_flight;
+  if (options_.feed_back && row.sample) ++sequence.num_fed_back;
   publish_full_blocks(sequence);
   return true;
 }
@@ -323,8 +328,10 @@ void Scheduler::release(Sequence& sequence) {
   sequence.running = false;
 }
 
+/// Those whose tokens are known and run, or in flight.
 void Scheduler::publish_full_blocks(Sequence& sequence) {
-  while (static_cast<int>(sequence.keys.size() + 1) * kBlockTokens <= sequence.num_scheduled) {
+  const int num_known = std::min(sequence.num_scheduled, static_cast<int>(sequence.tokens.size()));
+  while (static_cast<int>(sequence.keys.size() + 1) * kBlockTokens <= num_known) {
     const size_t index = sequence.keys.size();
     const PrefixKey parent = index == 0 ? root_key(0) : sequence.keys.back();
     const auto tokens = std::span<const TokenId>(sequence.tokens).subspan(index * kBlockTokens, kBlockTokens);
@@ -368,6 +375,7 @@ std::vector<SequenceUpdate> Scheduler::commit(const StepResult& result) {
       if (token >= options_.vocab) throw WireError("result has a token that is not in the vocabulary");
       update.token = answer->token;
       sequence.tokens.push_back(token);
+      if (options_.feed_back) --sequence.num_fed_back;
       update.finish = finish_reason(sequence, token);
       if (update.finish == FinishReason::stop) update.stop_token = token;
       if (update.finish) remove(sequence.id);

@@ -3,10 +3,12 @@
 // next() plans one micro-batch: running sequences with a token to run (decodes, spread evenly over the micro-batches in
 // flight), then chunks of prompts, then new sequences, within a budget of tokens, with blocks from the pool. commit()
 // takes the last stage's answer. Up to `depth` micro-batches are in flight; chunks of one prompt may follow each other.
+// With `feed_back` (one stage) so may decodes of one sequence: the ranks put in the token that was sampled before; the
+// rows behind one that ends its sequence are ignored, like those of a sequence that was removed.
 //
-// Invariants: a sequence samples in at most one micro-batch in flight; a waiting sequence holds no block and no slot; a
-// block freed while planning number k may be used by number k + 1, because every rank runs plans in order; the oldest
-// sequence of the best class is never preempted for another, so there is no livelock.
+// Invariants: without `feed_back` a sequence samples in at most one micro-batch in flight; a waiting sequence holds no
+// block and no slot; a block freed while planning number k may be used by number k + 1, because every rank runs plans
+// in order; the oldest sequence of the best class is never preempted for another, so there is no livelock.
 #pragma once
 
 #include <deque>
@@ -28,6 +30,7 @@ struct SchedulerOptions {
   int max_num_seqs = 64;       ///< slots: sequences that run at a time
   int max_batch_tokens = 512;  ///< of one micro-batch
   int depth = 1;               ///< micro-batches in flight at most
+  bool feed_back = false;      ///< micro-batches run one after the other: plan tokens that are not known yet
   bool prefix_cache = true;
   std::vector<TokenId> end_tokens;  ///< end of generation
   int64_t vocab = kMaxVocab;        ///< tokens of results lie below
@@ -61,6 +64,7 @@ class Scheduler {
   /// Sequences that left the queue for the first time since the last call.
   std::vector<SequenceId> take_admitted() { return std::exchange(admitted_, {}); }
 
+  uint64_t last_number() const { return next_number_ - 1; }  ///< of the micro-batch planned last
   int num_in_flight() const { return static_cast<int>(in_flight_.size()); }
   int num_running() const { return static_cast<int>(running_.size()); }
   int num_waiting() const { return static_cast<int>(waiting_.size()); }
@@ -111,6 +115,8 @@ class Scheduler {
   void release(Sequence& sequence);
   void publish_full_blocks(Sequence& sequence);
   int prefill_budget(const Draft& draft) const;
+  /// Micro-batches that run at a time, in different stages.
+  int num_parallel() const { return options_.feed_back ? 1 : options_.depth; }
   std::optional<FinishReason> finish_reason(const Sequence& sequence, TokenId token) const;
 
   SchedulerOptions options_;

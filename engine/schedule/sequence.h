@@ -22,7 +22,8 @@ struct Sequence {
 
   std::vector<TokenId> tokens;  ///< prompt, then output: this is the journal of the sequence
   int num_prompt = 0;
-  int num_scheduled = 0;        ///< tokens computed or in flight; tokens.size() - num_scheduled are to be run
+  int num_scheduled = 0;        ///< tokens computed or in flight
+  int num_fed_back = 0;         ///< tokens after the last of `tokens` that are being sampled and may be run already
   int num_cached = 0;           ///< prompt tokens found in the prefix cache when it was first admitted
   int num_prompt_logprobs = 0;  ///< of those asked for, already delivered
   bool running = false;         ///< has a slot and blocks; else it waits
@@ -34,8 +35,11 @@ struct Sequence {
   std::vector<int> blocks;
   std::vector<PrefixKey> keys;  ///< of the full blocks published or found so far
 
-  int num_pending() const { return static_cast<int>(tokens.size()) - num_scheduled; }
+  /// Tokens to be run.
+  int num_pending() const { return static_cast<int>(tokens.size()) + num_fed_back - num_scheduled; }
   int num_output() const { return static_cast<int>(tokens.size()) - num_prompt; }
+  /// Another token is wanted whatever those being sampled are, unless one of them ends the sequence.
+  bool goes_on() const { return num_output() + num_fed_back < sampling.max_tokens; }
   /// All but the newest token has been run or is in flight (after a preemption, outputs are prefilled again like a
   /// prompt).
   bool in_decode() const { return num_scheduled >= num_prompt && num_pending() <= 1; }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "engine/schedule/wire.h"
 #include "kernels/base/limits.h"
 
@@ -20,7 +22,7 @@ void SlotTable::register_slot(const SlotRegistration& registration) {
   Slot& slot = slots_[registration.slot];
   slot.registered = true;
   slot.generation = registration.generation;
-  slot.next_position = -1;
+  slot.next_position = slot.sampled_position = -1;
   slot.blocks.clear();
   slot.sampling =
       SamplingState(registration.sampling, registration.choice, registration.num_prompt, registration.tokens);
@@ -32,7 +34,7 @@ std::vector<Segment> SlotTable::apply(const MicroBatch& batch) {
         fmt::format("plan has {} tokens, this rank was set up for {}", batch.tokens.size(), limits_.max_rows));
   }
   for (const TokenId token : batch.tokens) {
-    if (token < 0 || token >= limits_.vocab)
+    if ((token < 0 || token >= limits_.vocab) && token != kFedBackToken)
       throw WireError(fmt::format("plan has token {} of {}", token, limits_.vocab));
   }
   for (const SlotRegistration& registration : batch.registrations) register_slot(registration);
@@ -62,6 +64,13 @@ std::vector<Segment> SlotTable::apply(const MicroBatch& batch) {
       throw WireError(fmt::format("plan runs slot {} to position {}, beyond its {} blocks or {} positions", row.slot,
                                   end, slot.blocks.size(), limits_.max_model_len));
     }
+    const auto tokens = std::span(batch.tokens).subspan(static_cast<size_t>(first_row), row.num_tokens);
+    if (std::find(tokens.begin(), tokens.end(), kFedBackToken) != tokens.end() &&
+        (row.num_tokens != 1 || slot.sampled_position != row.first_position)) {
+      throw WireError(fmt::format("plan feeds back a token to slot {} at position {}, which none was sampled for",
+                                  row.slot, row.first_position));
+    }
+    if (row.sample) slot.sampled_position = end;
     slot.next_position = end;
     segments.push_back(
         {.first_row = first_row, .num_rows = row.num_tokens, .first_position = row.first_position, .blocks = {}});

@@ -28,12 +28,16 @@ class SlotTable {
   std::vector<Segment> apply(const MicroBatch& batch);
 
   SamplingState& sampling(int slot) { return slots_.at(slot).sampling; }
+  /// What the slot sampled last, for kFedBackToken; known on the rank that samples.
+  TokenId& sampled_token(int slot) { return slots_.at(slot).sampled_token; }
 
  private:
   struct Slot {
     bool registered = false;
     uint32_t generation = 0;
-    int64_t next_position = -1;  ///< -1: not known before the first row
+    int64_t next_position = -1;     ///< -1: not known before the first row
+    int64_t sampled_position = -1;  ///< of the token that the last row that samples chooses
+    TokenId sampled_token = 0;
     std::vector<int32_t> blocks;
     SamplingState sampling;
   };

@@ -1,7 +1,12 @@
 #include "engine/stage/stage.h"
 
-#include <chrono>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "engine/schedule/wire.h"
 #include "kernels/base/check.h"
 
 namespace echelon {
@@ -36,9 +41,36 @@ Stage::Stage(LayerRunner& layers, const SlotLimits& limits, Neighbours neighbour
       samplers_(static_cast<size_t>(layers.num_host_threads()), Sampler(std::move(end_tokens))),
       clock_(clock) {}
 
-std::optional<StepResult> Stage::run(const MicroBatch& batch) {
+/// tokens_ from the plan and from what was sampled before: part 0 samples, and tells the other parts.
+void Stage::put_in_fed_back(const MicroBatch& batch) {
+  tokens_ = batch.tokens;
+  if (std::find(tokens_.begin(), tokens_.end(), kFedBackToken) == tokens_.end()) return;
+  if (neighbours_.previous >= 0 || !is_last_) throw WireError("plan feeds back tokens between stages");
+  fed_back_.clear();
+  size_t token = 0;
+  for (const PlanRow& row : batch.rows) {
+    if (tokens_[token] == kFedBackToken) fed_back_.push_back(slots_.sampled_token(row.slot));
+    token += static_cast<size_t>(row.num_tokens);
+  }
+  if (neighbours_.parts != nullptr) {
+    const std::span<std::byte> bytes = std::as_writable_bytes(std::span(fed_back_));
+    std::vector<std::span<std::byte>> of_parts(static_cast<size_t>(neighbours_.parts->size()));
+    of_parts[0] = bytes;
+    std::vector<TokenId> mine = is_sampler_ ? fed_back_ : std::vector<TokenId>();
+    neighbours_.parts->all_gather(std::as_bytes(std::span(mine)), of_parts);
+  }
+  auto next = fed_back_.begin();
+  for (TokenId& each : tokens_) {
+    if (each != kFedBackToken) continue;
+    each = *next++;
+    if (each < 0 || each >= vocab_) throw WireError(fmt::format("part 0 fed back token {} of {}", each, vocab_));
+  }
+}
+
+std::optional<StepResult> Stage::run(const MicroBatch& batch, const std::function<void()>& layers_done) {
   const std::vector<Segment> segments = slots_.apply(batch);
-  const BatchView view{.tokens = batch.tokens, .segments = segments};
+  put_in_fed_back(batch);
+  const BatchView view{.tokens = tokens_, .segments = segments};
   auto since = SteadyClock::now();
   if (neighbours_.previous >= 0) {
     neighbours_.replica->receive(neighbours_.previous, layers_.hidden_bytes(view.num_rows()));
@@ -50,6 +82,7 @@ std::optional<StepResult> Stage::run(const MicroBatch& batch) {
   layers_.run_layers(view);
   std::optional<StepResult> result;
   if (is_last_) {
+    if (is_sampler_ && layers_done) layers_done();
     StepResult sampled = sample(batch, segments);
     if (is_sampler_) result = std::move(sampled);
   }
@@ -123,7 +156,12 @@ StepResult Stage::sample(const MicroBatch& batch, std::span<const Segment> segme
       result.rows.back().prompt_logprobs.push_back(std::move(want.logprob));
       continue;
     }
-    if (want.token.token != kNoToken) slots_.sampling(row.slot).note_output(want.token.token);
+    if (want.token.token != kNoToken) {
+      slots_.sampling(row.slot).note_output(want.token.token);
+      slots_.sampled_token(row.slot) = want.token.token;
+    } else {
+      slots_.sampled_token(row.slot) = 0;  // the sequence ends: what is run behind it is not used
+    }
     result.rows.back().token = std::move(want.token);
   }
   return result;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -19,10 +20,12 @@ struct StageClock {
   std::atomic<double> busy_seconds{0}, wait_seconds{0};
 };
 
-/// The ranks before and after this one in its replica's group; -1 at the ends.
+/// The ranks before and after this one in its replica's group, -1 at the ends; and the parts of this stage, null when
+/// there is one.
 struct Neighbours {
   Communicator* replica = nullptr;
   int previous = -1, next = -1;
+  Communicator* parts = nullptr;
 };
 
 class Stage {
@@ -31,11 +34,13 @@ class Stage {
   Stage(LayerRunner& layers, const SlotLimits& limits, Neighbours neighbours, bool is_last, bool is_sampler,
         int64_t vocab, std::vector<TokenId> end_tokens, StageClock& clock);
 
-  /// Runs one micro-batch. The result on the sampler, nothing elsewhere. Throws WireError, CommunicatorError.
-  std::optional<StepResult> run(const MicroBatch& batch);
+  /// Runs one micro-batch. The result on the sampler, nothing elsewhere; there layers_done() is called before the
+  /// logits are computed. Throws WireError, CommunicatorError.
+  std::optional<StepResult> run(const MicroBatch& batch, const std::function<void()>& layers_done = {});
 
  private:
   struct Wanted;
+  void put_in_fed_back(const MicroBatch& batch);
   std::vector<Wanted> wanted_rows(const MicroBatch& batch, std::span<const Segment> segments) const;
   void choose(const MicroBatch& batch, std::span<Wanted> wanted);
   StepResult sample(const MicroBatch& batch, std::span<const Segment> segments);
@@ -46,6 +51,8 @@ class Stage {
   bool is_last_, is_sampler_;
   int64_t vocab_;
   std::vector<Sampler> samplers_;  ///< one for each host thread
+  std::vector<TokenId> tokens_;    ///< of the micro-batch, those fed back put in
+  std::vector<TokenId> fed_back_;
   StageClock& clock_;
 };
 

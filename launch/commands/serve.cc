@@ -181,6 +181,7 @@ ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, Con
           runner.push(std::move(message));
         }
         break;
+      case MessageKind::layers_done:
       case MessageKind::result:
         if (engine) engine->on_message(rank, std::move(message));
         break;

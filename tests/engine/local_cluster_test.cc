@@ -158,7 +158,9 @@ class LocalCluster {
   ControlChannel::Handlers handlers(int rank) {
     return {.on_message =
                 [this, rank](int from, ControlMessage message) {
-                  const bool for_engine = message.kind == MessageKind::result || message.kind == MessageKind::failure ||
+                  const bool for_engine = message.kind == MessageKind::result ||
+                                          message.kind == MessageKind::layers_done ||
+                                          message.kind == MessageKind::failure ||
                                           (message.kind == MessageKind::status && !is_start_order(message.payload));
                   if (for_engine) {
                     engine_->on_message(from, std::move(message));

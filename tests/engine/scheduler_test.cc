@@ -14,6 +14,7 @@ namespace echelon {
 namespace {
 
 constexpr TokenId kVocab = 1000;
+constexpr TokenId kNumEndTokens = 10;  ///< the first of the vocabulary, in runs with seeds
 
 TokenId hash_of(std::span<const TokenId> prefix, int choice) {
   uint64_t hash = 0x12345 + static_cast<uint64_t>(choice);
@@ -29,7 +30,9 @@ class HashModel {
 
   StepResult run(const MicroBatch& batch) {
     for (const SlotRegistration& slot : batch.registrations) {
-      slots_[slot.slot] = {.generation = slot.generation, .choice = slot.choice, .blocks = {}};
+      slots_[slot.slot] = {};
+      slots_[slot.slot].generation = slot.generation;
+      slots_[slot.slot].choice = slot.choice;
     }
     StepResult result{.epoch = batch.epoch, .number = batch.number, .rows = {}};
     size_t token = 0, block = 0, target = 0;
@@ -39,7 +42,12 @@ class HashModel {
       for (int i = 0; i < row.num_new_blocks; ++i) slot.blocks.push_back(batch.new_blocks[block++]);
       for (int i = 0; i < row.num_tokens; ++i) {
         const int position = row.first_position + i;
-        memory_[slot.blocks.at(position / kBlockTokens)][position % kBlockTokens] = batch.tokens[token++];
+        const TokenId given = batch.tokens[token++];
+        if (given == kFedBackToken) {
+          EXPECT_EQ(position, slot.sampled_position);
+        }
+        memory_[slot.blocks.at(position / kBlockTokens)][position % kBlockTokens] =
+            given == kFedBackToken ? slot.sampled : given;
       }
       std::vector<TokenId> prefix;
       for (int position = 0; position < row.first_position + row.num_tokens; ++position) {
@@ -52,7 +60,10 @@ class HashModel {
         answer.prompt_logprobs.push_back(
             {.token = batch.targets[target++], .logprob = 0, .rank = row.first_position + row.targets_from + i});
       }
-      if (row.sample) answer.token.token = hash_of(prefix, slot.choice);
+      if (row.sample) {
+        answer.token.token = slot.sampled = hash_of(prefix, slot.choice);
+        slot.sampled_position = row.first_position + row.num_tokens;
+      }
       result.rows.push_back(std::move(answer));
     }
     return result;
@@ -63,6 +74,8 @@ class HashModel {
     uint32_t generation = 0;
     int choice = 0;
     std::vector<int> blocks;
+    TokenId sampled = -1;
+    int sampled_position = -1;
   };
   std::vector<std::vector<TokenId>> memory_;
   std::map<int, Slot> slots_;
@@ -73,6 +86,7 @@ std::vector<TokenId> alone(std::vector<TokenId> prompt, int choice, int max_toke
   for (int i = 0; i < max_tokens; ++i) {
     output.push_back(hash_of(prompt, choice));
     prompt.push_back(output.back());
+    if (output.back() < kNumEndTokens) break;
   }
   return output;
 }
@@ -90,7 +104,9 @@ uint64_t run_seed(unsigned seed) {
                            .max_num_seqs = 1 + static_cast<int>(random() % 8),
                            .max_batch_tokens = 1 + static_cast<int>(random() % 100),
                            .depth = 1 + static_cast<int>(random() % 4),
+                           .feed_back = seed % 2 == 1,
                            .prefix_cache = random() % 3 != 0};
+  for (TokenId token = 0; token < kNumEndTokens; ++token) options.end_tokens.push_back(token);
   Scheduler scheduler(options);
   HashModel model(options.num_blocks);
   std::map<SequenceId, Expected> open;
@@ -152,7 +168,8 @@ uint64_t run_seed(unsigned seed) {
         if (!update.token) continue;
         expected.output.push_back(update.token->token);
         if (update.finish) {
-          EXPECT_EQ(*update.finish, FinishReason::length);
+          const bool ended = expected.output.back() < kNumEndTokens;
+          EXPECT_EQ(*update.finish, ended ? FinishReason::stop : FinishReason::length);
           EXPECT_EQ(expected.output, alone(expected.prompt, expected.choice, expected.max_tokens)) << "seed " << seed;
           EXPECT_EQ(expected.prompt_logprobs, expected.wants_prompt ? static_cast<int>(expected.prompt.size()) - 1 : 0);
           open.erase(update.sequence);
@@ -170,7 +187,7 @@ uint64_t run_seed(unsigned seed) {
 
 TEST(Scheduler, EverySequenceGetsTheTokensItWouldGetAlone) {
   uint64_t preemptions = 0;
-  for (unsigned seed = 0; seed < 300; ++seed) preemptions += run_seed(seed);
+  for (unsigned seed = 0; seed < 600; ++seed) preemptions += run_seed(seed);
   EXPECT_GT(preemptions, 100u) << "the runs must meet preemption";
 }
 
@@ -204,6 +221,55 @@ TEST(Scheduler, SpreadsDecodesOverTheMicroBatchesInFlight) {
     scheduler.commit(model.run(in_flight.front()));
     in_flight.pop_front();
   }
+}
+
+TEST(Scheduler, PlansTheNextStepWhileOneRunsWhenTokensAreFedBack) {
+  Scheduler scheduler({.num_blocks = 100, .max_num_seqs = 8, .max_batch_tokens = 512, .depth = 2, .feed_back = true});
+  HashModel model(100);
+  for (SequenceId id = 1; id <= 3; ++id) add_one(scheduler, sequence(id, 4, 5));
+  std::deque<MicroBatch> in_flight = {*scheduler.next()};
+  EXPECT_EQ(in_flight.back().tokens.size(), 12u);
+  std::map<SequenceId, int> num_tokens;
+  for (int step = 1; step <= 5; ++step) {
+    const auto ahead = scheduler.next();
+    ASSERT_EQ(ahead.has_value(), step < 5) << "the last token is not run";
+    EXPECT_FALSE(scheduler.next()) << "two are in flight, or nothing is left";
+    if (ahead) {
+      EXPECT_EQ(ahead->tokens, std::vector<TokenId>(3, kFedBackToken)) << "all sequences, in every step";
+      in_flight.push_back(*ahead);
+    }
+    for (const SequenceUpdate& update : scheduler.commit(model.run(in_flight.front()))) {
+      EXPECT_EQ(update.finish.has_value(), ++num_tokens[update.sequence] == 5);
+    }
+    in_flight.pop_front();
+  }
+  EXPECT_TRUE(scheduler.is_idle());
+}
+
+TEST(Scheduler, WhatRunsBehindAnEndIsDropped) {
+  Sequence s = sequence(1, 4, 5);
+  const TokenId end = alone(s.tokens, 0, 1).at(0);
+  Scheduler scheduler({.num_blocks = 10,
+                       .max_num_seqs = 1,
+                       .max_batch_tokens = 64,
+                       .depth = 2,
+                       .feed_back = true,
+                       .end_tokens = {end}});
+  HashModel model(10);
+  add_one(scheduler, std::move(s));
+  add_one(scheduler, sequence(2, 40, 1));
+  const auto first = scheduler.next(), behind = scheduler.next();
+  ASSERT_TRUE(first && behind);
+  const auto updates = scheduler.commit(model.run(*first));
+  ASSERT_EQ(updates.size(), 1u);
+  EXPECT_EQ(updates[0].stop_token, end);
+  const auto other = scheduler.next();  // takes the slot and the blocks at once
+  ASSERT_TRUE(other);
+  EXPECT_EQ(other->registrations.at(0).slot, first->rows.at(0).slot);
+  EXPECT_TRUE(scheduler.commit(model.run(*behind)).empty());
+  EXPECT_EQ(scheduler.commit(model.run(*other)).at(0).token->token, alone(sequence(2, 40, 1).tokens, 0, 1).at(0));
+  EXPECT_TRUE(scheduler.is_idle());
+  scheduler.check_integrity();
 }
 
 TEST(Scheduler, ChunksOfOnePromptFollowEachOtherWithoutWaiting) {
