@@ -19,6 +19,7 @@ constexpr uint64_t kPreferredRingBytes = uint64_t{256} << 10;
 constexpr uint64_t kSmallestRingBytes = uint64_t{16} << 10;
 constexpr uint64_t kPreferredRingsTotal = uint64_t{32} << 20;
 constexpr uint64_t kPreferredSlotBytes = uint64_t{64} << 10;
+constexpr uint64_t kSlotBytesOfTwo = uint64_t{32} << 10;  ///< rounds follow each other as fast as longer ones; Zen 4
 constexpr uint64_t kHeaderBytes = kCacheLine;
 
 uint64_t slot_stride(const WindowSizes& sizes) { return sizes.slot_bytes + kCacheLine; }
@@ -33,7 +34,9 @@ uint64_t slots_at(const WindowSizes& sizes) { return ring_data_at(sizes) + num_r
 }  // namespace
 
 WindowSizes WindowSizes::for_members(int num_members) {
-  WindowSizes sizes{.num_members = num_members, .ring_bytes = kPreferredRingBytes, .slot_bytes = kPreferredSlotBytes};
+  WindowSizes sizes{.num_members = num_members,
+                    .ring_bytes = kPreferredRingBytes,
+                    .slot_bytes = num_members == 2 ? kSlotBytesOfTwo : kPreferredSlotBytes};
   while (sizes.ring_bytes > kSmallestRingBytes && num_rings(sizes) * sizes.ring_bytes > kPreferredRingsTotal)
     sizes.ring_bytes /= 2;
   return sizes;
@@ -72,7 +75,7 @@ std::byte* Window::ring_data(int from, int to) const {
 
 std::byte* Window::slot(int member, uint64_t round) const {
   // The header is the last 8 bytes of a cache line, so that the payload begins on the next.
-  const uint64_t index = uint64_t(member) * 2 + round % 2;
+  const uint64_t index = sizes_.num_members == 2 ? (uint64_t(member) + round) % 2 : uint64_t(member) * 2 + round % 2;
   return memory_ + slots_at(sizes_) + index * slot_stride(sizes_) + (kCacheLine - kSlotHeaderBytes);
 }
 

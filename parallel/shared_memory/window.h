@@ -37,7 +37,7 @@ struct Ring {
   alignas(kCacheLine) std::atomic<uint64_t> tail;
 };
 
-/// How many rounds a member has published; round k lies in slot k % 2.
+/// How many rounds a member has published.
 struct alignas(kCacheLine) SlotCount {
   std::atomic<uint64_t> published;
 };
@@ -56,7 +56,9 @@ class Window {
   Ring& ring(int from, int to) const;
   std::byte* ring_data(int from, int to) const;
   SlotCount& slot_count(int member) const;
-  /// Slot of one round: kSlotHeaderBytes, then slot_bytes.
+  /// Slot of one round: kSlotHeaderBytes, then slot_bytes. Two members swap their slots from round to round: each
+  /// writes where it has just read, in lines that its core owns already (one transfer of a line instead of two).
+  /// More than two have two slots each, in turn.
   std::byte* slot(int member, uint64_t round) const;
 
   /// Wakes the member if it sleeps. Called after what it may be waiting for has been stored (sequentially consistent).

@@ -1,6 +1,6 @@
 // Rings: single producer, single consumer, counts checked against the capacity. Slots: a member that publishes round k
 // has read round k - 1 of everyone, so that everyone is done with its own slot k - 2 = the one it overwrites: two slots
-// are enough.
+// are enough. Of two members each overwrites what it read in round k - 1 itself.
 #include "parallel/shared_memory/window_communicator.h"
 
 #include <fmt/format.h>
@@ -186,20 +186,22 @@ void WindowCommunicator::wait_for_round(int peer, const char* operation) {
                  [&] { return fmt::format("rank {} of the host's group: {} with rank {}", rank(), operation, peer); });
 }
 
+/// Bytes [offset, offset + slot_bytes) of what is longer.
+template <class Bytes>
+Bytes WindowCommunicator::piece(Bytes whole, uint64_t offset) const {
+  const uint64_t begin = std::min<uint64_t>(offset, whole.size());
+  return whole.subspan(begin, std::min<uint64_t>(window_.sizes().slot_bytes, whole.size() - begin));
+}
+
 void WindowCommunicator::gather_round(std::span<const std::byte> mine, std::span<const std::span<std::byte>> out,
                                       uint64_t offset) {
-  const uint64_t slot_bytes = window_.sizes().slot_bytes;
-  const auto part = [&](auto whole) {
-    const uint64_t begin = std::min<uint64_t>(offset, whole.size());
-    return whole.subspan(begin, std::min<uint64_t>(slot_bytes, whole.size() - begin));
-  };
-  const std::span<const std::byte> my_part = part(mine);
+  const std::span<const std::byte> my_part = piece(mine, offset);
   write_slot(window_.slot(rank(), round_), slot_header(SlotUse::gather, my_part.size()), my_part);
   publish_round();
   for (int step = 1; step < size(); ++step) {
     const int peer = (rank() + step) % size();
     wait_for_round(peer, "all_gather");
-    read_slot(window_.slot(peer, round_), SlotUse::gather, part(out[peer]), rank(), peer);
+    read_slot(window_.slot(peer, round_), SlotUse::gather, piece(out[peer], offset), rank(), peer);
   }
   ++round_;
 }
@@ -217,11 +219,27 @@ void WindowCommunicator::all_gather(std::span<const std::byte> mine, std::span<c
   } while (offset < largest);
 }
 
+/// Both sides know both sizes, and so the number of rounds.
+void WindowCommunicator::swap(int peer, std::span<const std::byte> mine, std::span<std::byte> theirs) {
+  const uint64_t largest = std::max(mine.size(), theirs.size());
+  uint64_t offset = 0;
+  do {
+    const std::span<const std::byte> my_piece = piece(mine, offset);
+    write_slot(window_.slot(rank(), round_), slot_header(SlotUse::scatter, my_piece.size()), my_piece);
+    publish_round();
+    wait_for_round(peer, "all_to_all");
+    read_slot(window_.slot(peer, round_), SlotUse::scatter, piece(theirs, offset), rank(), peer);
+    ++round_;
+    offset += window_.sizes().slot_bytes;
+  } while (offset < largest);
+}
+
 void WindowCommunicator::all_to_all(std::span<const std::span<const std::byte>> mine,
                                     std::span<const std::span<std::byte>> out) {
   check_shape(mine.size(), out.size());
   copy_own_part(mine[rank()], out[rank()]);
   if (size() == 1) return;
+  if (size() == 2) return swap(1 - rank(), mine[1 - rank()], out[1 - rank()]);
   // A pair decides by the size of its own message, which both know: into the slot, or through the ring.
   const uint64_t stride = window_.sizes().slot_bytes / size() / kSlotHeaderBytes * kSlotHeaderBytes;
   const auto fits = [&](size_t num_bytes) { return num_bytes + kSlotHeaderBytes <= stride; };

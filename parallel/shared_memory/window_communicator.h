@@ -64,6 +64,10 @@ class WindowCommunicator : public StreamCommunicator {
   void publish_round();
   /// Waits until `peer` has published the current round.
   void wait_for_round(int peer, const char* operation);
+  template <class Bytes>
+  Bytes piece(Bytes whole, uint64_t offset) const;
+  /// all_to_all of two members.
+  void swap(int peer, std::span<const std::byte> mine, std::span<std::byte> theirs);
   void gather_round(std::span<const std::byte> mine, std::span<const std::span<std::byte>> out, uint64_t offset);
   void close();
 
