@@ -195,7 +195,7 @@ class Rank {
 };
 
 struct Measured {
-  std::vector<double> seconds, products, dots, inner_loop, read;  ///< products: seconds of each pass in linear()
+  std::vector<double> seconds, products, dots, inner_loop, read;  ///< products: multiply-adds a second in linear()
 };
 
 /// Repeats `pass`, with the ceilings before each, and prints where the time went.
@@ -209,9 +209,10 @@ Measured measure(const Options& options, Rank& rank, Ceilings& ceilings, const s
     measured.inner_loop.push_back(ceilings.inner_loop());
     measured.read.push_back(ceilings.read());
     for (int p = 0; p < passes; ++p) {
-      const double before = rank.timed().costs()[TimedBackend::kProduct].seconds;
+      const TimedBackend::Cost before = rank.timed().costs()[TimedBackend::kProduct];
       measured.seconds.push_back(seconds_of(pass));
-      measured.products.push_back(rank.timed().costs()[TimedBackend::kProduct].seconds - before);
+      const TimedBackend::Cost& after = rank.timed().costs()[TimedBackend::kProduct];
+      measured.products.push_back((after.macs - before.macs) / (after.seconds - before.seconds));
     }
   }
   if (options.json) return measured;
@@ -264,7 +265,7 @@ class JsonReport {
     text_ += fmt::format(
         R"(,"prefill":{{"tokens":{},"tokens_per_s":{:.1f},"products_gmacs":{:.1f},"pass_gmacs":{:.1f},"dot_gmacs":{:.1f},)"
         R"("inner_loop_gmacs":{:.1f}}},"decode":[)",
-        tokens, tokens / median(m.seconds), 1e-9 * macs / median(m.products), 1e-9 * macs / median(m.seconds),
+        tokens, tokens / median(m.seconds), 1e-9 * median(m.products), 1e-9 * macs / median(m.seconds),
         1e-9 * median(m.dots), 1e-9 * median(m.inner_loop));
   }
   void decode(int rows, int context, double bytes, const Measured& m) {
@@ -285,11 +286,11 @@ void print_prefill(const Options& options, double macs, const Measured& m) {
       "  {:.0f} tok/s; {:.0f} G MAC/s of the layers' products over the whole pass, {:.0f} % of {:.0f} (registers)\n",
       options.prompt / median(m.seconds), 1e-9 * macs / median(m.seconds),
       100 * macs / median(m.seconds) / median(m.dots), 1e-9 * median(m.dots));
-  fmt::print("  products alone {:.0f} G MAC/s, {:.0f} % of the dots", 1e-9 * macs / median(m.products),
-             100 * macs / median(m.products) / median(m.dots));
+  fmt::print("  products alone {:.0f} G MAC/s, {:.0f} % of the dots", 1e-9 * median(m.products),
+             100 * median(m.products) / median(m.dots));
   if (const double inner = median(m.inner_loop); inner > 0) {
-    fmt::print(", {:.0f} % of {:.0f} (inner loop of 4-bit weights with minimums)",
-               100 * macs / median(m.products) / inner, 1e-9 * inner);
+    fmt::print(", {:.0f} % of {:.0f} (inner loop of 4-bit weights with minimums)", 100 * median(m.products) / inner,
+               1e-9 * inner);
   }
   fmt::print("\n");
 }

@@ -13,12 +13,12 @@ namespace echelon::bench {
 /// All calls go to `inner`, which must outlive this.
 class TimedBackend final : public Backend {
  public:
-  enum Operation { kEmbed, kNorm, kProduct, kRope, kAttention, kGate, kSum, kSoftcap, kNumOperations };
+  enum Operation { kEmbed, kNorm, kProduct, kRope, kAttention, kGatedProduct, kGate, kSum, kSoftcap, kNumOperations };
   static constexpr std::array<std::string_view, kNumOperations> kNames = {
-      "embed",           "norm + quantise",     "products", "rope + cache", "attention",
+      "embed",           "norm + quantise",     "products", "rope + cache", "attention", "gate and up, quantise",
       "gate + quantise", "tree sum + residual", "softcap"};
   struct Cost {
-    double seconds = 0;
+    double seconds = 0, macs = 0;  ///< macs: multiply-adds with weights
     int64_t calls = 0;
   };
 
@@ -61,6 +61,7 @@ class TimedBackend final : public Backend {
   void linear(const Activation& x, int64_t rows, const PackedMatrix& weight, const float* bias, Matrix out,
               int64_t slot_stride) override {
     time(kProduct, [&] { inner_.linear(x, rows, weight, bias, out, slot_stride); });
+    count_macs(kProduct, rows, weight);
   }
   void rope_and_cache(Matrix qkv, std::span<const Segment> segments, const AttentionPlan& plan,
                       const KvCacheView& cache, int layer) override {
@@ -72,6 +73,11 @@ class TimedBackend final : public Backend {
   }
   void gated_activation(Matrix x, Gate gate, Activation& out) override {
     time(kGate, [&] { inner_.gated_activation(x, gate, out); });
+  }
+  void gated_linear(const Activation& x, int64_t rows, const PackedMatrix& weight, Gate gate,
+                    Activation& out) override {
+    time(kGatedProduct, [&] { inner_.gated_linear(x, rows, weight, gate, out); });
+    count_macs(kGatedProduct, rows, weight);
   }
   void finish_sum(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
                   const float* norm, float epsilon, Matrix hidden) override {
@@ -86,6 +92,9 @@ class TimedBackend final : public Backend {
   }
 
  private:
+  void count_macs(Operation operation, int64_t rows, const PackedMatrix& weight) {
+    costs_[operation].macs += static_cast<double>(rows * weight.rows()) * static_cast<double>(weight.cols());
+  }
   template <class F>
   void time(Operation operation, F call) {
     const auto start = std::chrono::steady_clock::now();

@@ -80,6 +80,8 @@ struct PackPlan {
   std::vector<RowRange> rows;
   int64_t first_col = 0;
   std::vector<ColumnLeaf> leaves;
+  /// For gated_linear(): two row ranges of as many rows, a multiple of 32, one leaf.
+  bool interleaved = false;
 };
 
 /// Token embeddings, read a row at a time. Holds the source.
@@ -189,6 +191,9 @@ class Backend {
                          const KvCacheView& cache, int layer, Activation& out) = 0;
   /// out = gate(x[:, :f]) * x[:, f:2f] with f = x.cols / 2.
   virtual void gated_activation(Matrix x, Gate gate, Activation& out) = 0;
+  /// out = gate(x * a^T) * (x * b^T) for the two row ranges a, b of a matrix packed `interleaved`: the bits of linear() and
+  /// gated_activation(), but what is between them stays in the caches of the core that made it.
+  virtual void gated_linear(const Activation& x, int64_t rows, const PackedMatrix& weight, Gate gate, Activation& out) = 0;
   /// Finishes a reduction tree over all its slots (each a matrix [rows, cols] with the rows `stride` floats apart) and adds it to the
   /// residual stream: hidden += sum, or hidden += rms_norm(sum) * norm when norm is not null (sandwich norms).
   virtual void finish_sum(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,

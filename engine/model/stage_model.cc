@@ -196,8 +196,12 @@ void StageModel::mlp_block(const LayerWeights& layer, int rows) {
   if (columns > 0) {
     const Matrix gate_up{reinterpret_cast<float*>(work_->gate_up->data()), rows, 2 * columns, 2 * columns};
     backend_.rms_norm(hidden(rows), layer.mlp_norm, spec_.norm_epsilon, *work_->normed);
-    project(*work_->normed, rows, layer.gate_up, gate_up, 0);
-    backend_.gated_activation(gate_up, spec_.gate, *work_->mlp);
+    if (layer.gate_up.interleaved) {
+      backend_.gated_linear(*work_->normed, rows, *layer.gate_up.pieces[0].matrix, spec_.gate, *work_->mlp);
+    } else {
+      project(*work_->normed, rows, layer.gate_up, gate_up, 0);
+      backend_.gated_activation(gate_up, spec_.gate, *work_->mlp);
+    }
     const int64_t slot = int64_t{rows} * spec_.hidden;
     float* slots = reinterpret_cast<float*>(work_->slots->data()) + shard_.mlp_tree.first_slot(shard_.place.tp) * slot;
     project(*work_->mlp, rows, layer.down, {slots, rows, spec_.hidden, spec_.hidden}, slot);

@@ -21,6 +21,7 @@ struct Projection {
   };
   std::vector<Piece> pieces;
   const float* bias = nullptr;  ///< over all columns; null: none
+  bool interleaved = false;     ///< one piece, for Backend::gated_linear()
   int64_t rows() const;
   size_t size_bytes() const;
 };

@@ -120,6 +120,13 @@ void CpuBackend::gated_activation(Matrix x, Gate gate, Activation& out) {
   row_ops_.gated_activation(x, gate, to_cpu(out));
 }
 
+void CpuBackend::gated_linear(const Activation& x, int64_t rows, const PackedMatrix& weight, Gate gate,
+                              Activation& out) {
+  cpu::gated_linear(product_kernels_, threads_, static_cast<const CpuActivation&>(x), rows,
+                    static_cast<const CpuPackedMatrix&>(weight),
+                    gate == Gate::silu ? op_kernels_.gate_silu : op_kernels_.gate_gelu, gate_scratch_, to_cpu(out));
+}
+
 void CpuBackend::finish_sum(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
                             const float* norm, float epsilon, Matrix hidden) {
   row_ops_.finish_sum(slots, stride, finish_merges, norm, epsilon, hidden);

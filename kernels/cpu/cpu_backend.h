@@ -50,6 +50,7 @@ class CpuBackend final : public Backend {
   void attention(Matrix qkv, std::span<const Segment> segments, const AttentionPlan& plan, const KvCacheView& cache,
                  int layer, Activation& out) override;
   void gated_activation(Matrix x, Gate gate, Activation& out) override;
+  void gated_linear(const Activation& x, int64_t rows, const PackedMatrix& weight, Gate gate, Activation& out) override;
   void finish_sum(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
                   const float* norm, float epsilon, Matrix hidden) override;
   void reduce_slots(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
@@ -65,6 +66,7 @@ class CpuBackend final : public Backend {
   ChunkedMemory weight_memory_;
   RowOps row_ops_;
   Attention attention_;
+  GateScratch gate_scratch_;
   bool has_float_weights_ = false;  ///< with Compute::int8: some products read float rows
 };
 

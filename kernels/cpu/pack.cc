@@ -83,6 +83,9 @@ Program check_leaves(const std::vector<ColumnLeaf>& leaves, bool quantized) {
 }
 
 void check_rows(const PackPlan& plan, const Coding& coding, int64_t cols) {
+  ECHELON_CHECK(!plan.interleaved || (plan.rows.size() == 2 && plan.rows[0].num_rows == plan.rows[1].num_rows &&
+                                      plan.rows[0].num_rows % kQuantGroup == 0 && plan.leaves.size() == 1),
+                "{} row ranges to interleave", plan.rows.size());
   ECHELON_CHECK(coding.kind == Coding::Kind::floats || (plan.first_col % kQuantGroup == 0 && cols % kQuantGroup == 0),
                 "columns {} + {} cuts a group", plan.first_col, cols);
   for (const RowRange& range : plan.rows) {
@@ -115,7 +118,7 @@ class BlockPacker {
 
   /// Packs rows [16 block, 16 block + 16) of the plan's rows.
   void pack(int64_t block, uint8_t* out) {
-    for (int lane = 0; lane < kColumnBlock; ++lane) read(block * kColumnBlock + lane, lane);
+    for (int lane = 0; lane < kColumnBlock; ++lane) read(row_at(block, lane), lane);
     if (unit_.quantized) {
       interleave_codes(out);
     } else if (layout_ == WeightLayout::f32) {
@@ -126,6 +129,12 @@ class BlockPacker {
   }
 
  private:
+  /// Of the plan's rows one below the other.
+  int64_t row_at(int64_t block, int lane) const {
+    if (!plan_.interleaved) return block * kColumnBlock + lane;
+    return block % 2 * plan_.rows[0].num_rows + block / 2 * kColumnBlock + lane;
+  }
+
   void read(int64_t row, int lane) {
     for (const RowRange& range : plan_.rows) {
       if (row >= range.num_rows) {
@@ -271,6 +280,7 @@ std::unique_ptr<CpuPackedMatrix> pack_matrix(const PackPlan& plan, Compute compu
   matrix->cols_ = program.cols;
   matrix->num_slots_ = program.num_slots;
   matrix->layout_ = layout;
+  matrix->interleaved_ = plan.interleaved;
   matrix->block_bytes_ = block_bytes_of(layout, program.cols);
   for (const ColumnLeaf& leaf : plan.leaves) {
     matrix->leaves_.push_back({.num_cols = leaf.num_cols, .merges = leaf.merges, .slot = leaf.slot});

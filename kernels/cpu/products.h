@@ -10,6 +10,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/activation.h"
 #include "kernels/cpu/aligned_memory.h"
+#include "kernels/cpu/isa/op_kernels.h"
 #include "kernels/cpu/isa/product_kernels.h"
 #include "kernels/cpu/thread_pool.h"
 
@@ -40,6 +41,8 @@ class CpuPackedMatrix final : public PackedMatrix {
   int64_t block_bytes() const { return block_bytes_; }
   const uint8_t* block(int64_t b) const { return data_.get() + b * block_bytes_; }
   const std::vector<LeafStep>& leaves() const { return leaves_; }
+  /// Blocks of the first and of the second row range in turn.
+  bool is_interleaved() const { return interleaved_; }
 
  private:
   friend std::unique_ptr<CpuPackedMatrix> pack_matrix(const PackPlan& plan, Compute compute, ChunkedMemory& memory,
@@ -49,6 +52,7 @@ class CpuPackedMatrix final : public PackedMatrix {
   int64_t rows_ = 0, cols_ = 0, block_bytes_ = 0;
   int num_slots_ = 0;
   WeightLayout layout_ = WeightLayout::f32;
+  bool interleaved_ = false;
   std::vector<LeafStep> leaves_;
   std::shared_ptr<uint8_t[]> data_;
 };
@@ -65,5 +69,16 @@ std::unique_ptr<CpuPackedMatrix> pack_matrix(const PackPlan& plan, Compute compu
 /// activations.
 void linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivation& x, int64_t rows,
             const CpuPackedMatrix& weight, const float* bias, Matrix out, int64_t slot_stride);
+
+/// The rows of gates and ups that a call of gated_linear() has on the way; grows to the largest call seen.
+struct GateScratch {
+  AlignedMemory memory;
+};
+
+/// Backend::gated_linear. `gate` is a kernel of OpKernels. Threads share the features as in linear(); each gates and
+/// writes the columns whose products it made, a few at a time.
+void gated_linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivation& x, int64_t rows,
+                  const CpuPackedMatrix& weight, decltype(OpKernels::gate_silu) gate, GateScratch& scratch,
+                  CpuActivation& out);
 
 }  // namespace echelon::cpu

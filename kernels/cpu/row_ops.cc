@@ -83,7 +83,7 @@ void RowOps::gated_activation(Matrix x, Gate gate, CpuActivation& out) {
   reserve_rows(kPieceCols);
   const auto kernel = gate == Gate::silu ? kernels_.gate_silu : kernels_.gate_gelu;
   for_pieces(x.rows, width, [&](int64_t r, int64_t first, int64_t count, int part) {
-    kernel(x.row(r) + first, x.row(r) + width + first, count, scratch_row(part));
+    kernel(x.row(r) + first, x.row(r) + width + first, kVirtualLanes, count, scratch_row(part));
     out.write_row(r, first, scratch_row(part), count);
   });
 }

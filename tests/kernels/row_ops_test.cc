@@ -106,7 +106,7 @@ TEST_P(RowOpsTest, GatesAreExactToAFewUlps) {
   const auto gate = [&](auto kernel) {
     return [kernel](const std::vector<float>& x, std::vector<float>& out) {
       const std::vector<float> up(x.size(), 1.0f);
-      kernel(x.data(), up.data(), static_cast<int64_t>(x.size()), out.data());
+      kernel(x.data(), up.data(), 16, static_cast<int64_t>(x.size()), out.data());
     };
   };
   const auto silu = [](double x) { return x / (1 + std::exp(-x)); };

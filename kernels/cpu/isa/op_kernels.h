@@ -18,10 +18,10 @@ struct AttentionTask {
   int num_queries = 0;                    ///< 1..kMaxTaskQueries
   const float* queries[kMaxTaskQueries];  ///< [head_dim] each
   int positions[kMaxTaskQueries];         ///< ascending; a query sees keys up to its own position
-  const uint8_t* block0 = nullptr;  ///< this layer and KV head in block 0; KvCacheView (kernels/backend.h)
-  int64_t block_bytes = 0;          ///< from block to block
-  const uint8_t* next = nullptr;    ///< the block this thread reads after the last; may be null
-  const int32_t* blocks = nullptr;  ///< key j lies in blocks[j / 32], slot j % 32
+  const uint8_t* block0 = nullptr;        ///< this layer and KV head in block 0; KvCacheView (kernels/backend.h)
+  int64_t block_bytes = 0;                ///< from block to block
+  const uint8_t* next = nullptr;          ///< the block this thread reads after the last; may be null
+  const int32_t* blocks = nullptr;        ///< key j lies in blocks[j / 32], slot j % 32
   int head_dim = 0;
   KvType type = KvType::f32;
   float scale = 0, softcap = 0;  ///< softcap 0: none
@@ -40,8 +40,9 @@ struct AttentionPartial {
 struct OpKernels {
   /// out may be x.
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* out);
-  void (*gate_silu)(const float* gate, const float* up, int64_t n, float* out);
-  void (*gate_gelu)(const float* gate, const float* up, int64_t n, float* out);
+  /// Columns 16 i .. 16 i + 15 of gate and up begin at float i * step.
+  void (*gate_silu)(const float* gate, const float* up, int64_t step, int64_t n, float* out);
+  void (*gate_gelu)(const float* gate, const float* up, int64_t step, int64_t n, float* out);
   void (*softcap)(float* x, int64_t n, float cap);
   void (*exp)(const float* x, int64_t n, float* out);
   void (*scale)(float* x, int64_t n, float factor);

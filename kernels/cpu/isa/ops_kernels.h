@@ -52,21 +52,21 @@ static void rms_norm_row(const float* x, const float* weight, int64_t n, float e
   });
 }
 
-static void gate_silu_row(const float* gate, const float* up, int64_t n, float* out) {
+static void gate_silu_row(const float* gate, const float* up, int64_t step, int64_t n, float* out) {
   for_lanes(n, [&](int64_t i, int lanes) {
-    const F32x16 x = load_some(gate + i, lanes);
+    const F32x16 x = load_some(gate + i / 16 * step, lanes);
     const F32x16 silu = div(x, add(set1(1.0f), exp(mul(x, set1(-1.0f)))));
-    store_some(out + i, mul(silu, load_some(up + i, lanes)), lanes);
+    store_some(out + i, mul(silu, load_some(up + i / 16 * step, lanes)), lanes);
   });
 }
 
-static void gate_gelu_row(const float* gate, const float* up, int64_t n, float* out) {
+static void gate_gelu_row(const float* gate, const float* up, int64_t step, int64_t n, float* out) {
   const F32x16 minus_2k = set1(-1.5957691216f), minus_2k3 = set1(-0.071354816f);
   for_lanes(n, [&](int64_t i, int lanes) {
-    const F32x16 x = load_some(gate + i, lanes);
+    const F32x16 x = load_some(gate + i / 16 * step, lanes);
     const F32x16 minus_2u = mul(x, fma(minus_2k3, mul(x, x), minus_2k));
     const F32x16 gelu = div(x, add(set1(1.0f), exp(minus_2u)));
-    store_some(out + i, mul(gelu, load_some(up + i, lanes)), lanes);
+    store_some(out + i, mul(gelu, load_some(up + i / 16 * step, lanes)), lanes);
   });
 }
 
@@ -120,7 +120,8 @@ static void rope_interleaved_head(float* head, const float* cos, const float* si
   }
 }
 
-/// One token's K or V of one head: codes, and the scale (definition: attention_kernels.h). head_dim is a multiple of 16.
+/// One token's K or V of one head: codes, and the scale (definition: attention_kernels.h). head_dim is a multiple
+/// of 16.
 static float quantize_head(const float* x, int head_dim, int8_t* codes) {
   uint32_t largest = 0;  // by bit pattern: the order of the magnitudes, and a NaN is largest
   for (int d = 0; d < head_dim; ++d) {
@@ -167,8 +168,8 @@ static void store_keys(const float* tokens, int64_t stride, int num_tokens, int 
   }
 }
 
-static void store_values(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot,
-                         KvType type, uint8_t* values, float* scales) {
+static void store_values(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot, KvType type,
+                         uint8_t* values, float* scales) {
   for (int t = 0; t < num_tokens; ++t) {
     const float* in = tokens + t * stride;
     if (type == KvType::int8) {
