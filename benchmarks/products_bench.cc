@@ -7,7 +7,8 @@
 // pairs. What several ranks do beside that, exchanging slots and adding them, is not in it.
 //
 // Counters: GMAC/s = rows * weights / time; of_dot = its share of the int8 dot peak of the instruction set's own
-// instruction; GB/s = packed weight bytes / time; of_read = its share of the read loop.
+// instruction; of_inner = of its inner loop of 4-bit weights with scales and minimums, from registers; GB/s = packed
+// weight bytes / time; of_read = its share of the read loop.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 #include <time.h>
@@ -73,7 +74,7 @@ double best_seconds(int runs, F&& f) {
 }
 
 struct Ceilings {
-  double dot_gmacs[4] = {};  ///< by CpuIsa
+  double dot_gmacs[4] = {}, inner_gmacs[4] = {};  ///< by CpuIsa
   double read_gbs = 0;
 };
 
@@ -86,6 +87,10 @@ const Ceilings& ceilings() {
       const double seconds = best_seconds(10, [isa] { bench::run_dots(isa, kRounds); });
       c.dot_gmacs[static_cast<int>(isa)] =
           static_cast<double>(bench::kDotsARound * bench::macs_of_dot(isa) * kRounds) / seconds * 1e-9;
+      constexpr int64_t kInnerRounds = 200'000;
+      c.inner_gmacs[static_cast<int>(isa)] = static_cast<double>(bench::macs_of_inner_loop(isa) * kInnerRounds) /
+                                             best_seconds(10, [isa] { bench::run_inner_loop(isa, kInnerRounds); }) *
+                                             1e-9;
     }
     const AlignedMemory memory(size_t{128} << 20);
     std::fill_n(memory.data(), memory.size_bytes(), std::byte{1});
@@ -94,9 +99,10 @@ const Ceilings& ceilings() {
                    best_seconds(20, [&] { bench::read_all(memory.data(), memory.size_bytes()); }) * 1e-9;
     }
     fmt::print(
-        "ceilings, one thread: vpdpbusd {:.0f}, vpmaddubsw+vpaddw 512 bits {:.0f}, 256 bits {:.0f} G MAC/s; read "
-        "{:.1f} GB/s\n",
-        c.dot_gmacs[3], c.dot_gmacs[2], c.dot_gmacs[1], c.read_gbs);
+        "ceilings, one thread, G MAC/s (inner loop): vpdpbusd {:.0f} ({:.0f}), vpmaddubsw+vpaddw 512 bits {:.0f} "
+        "({:.0f}), 256 bits {:.0f} ({:.0f}); read {:.1f} GB/s\n",
+        c.dot_gmacs[3], c.inner_gmacs[3], c.dot_gmacs[2], c.inner_gmacs[2], c.dot_gmacs[1], c.inner_gmacs[1],
+        c.read_gbs);
     return c;
   }();
   return measured;
@@ -191,10 +197,11 @@ void run_layers(benchmark::State& state, const Coding& coding, Compute compute, 
     state.SetIterationTime(seconds);
   }
   const double gmacs = layers.macs() / best * 1e-9, gbs = layers.bytes() / best * 1e-9,
-               dot = c.dot_gmacs[static_cast<int>(isa)];
+               dot = c.dot_gmacs[static_cast<int>(isa)], inner = c.inner_gmacs[static_cast<int>(isa)];
   state.counters["best_ms"] = best * 1e3;
   state.counters["GMAC/s"] = gmacs;
   state.counters["of_dot"] = dot > 0 ? gmacs / dot : 0;
+  state.counters["of_inner"] = inner > 0 ? gmacs / inner : 0;
   state.counters["GB/s"] = gbs;
   state.counters["of_read"] = c.read_gbs > 0 ? gbs / c.read_gbs : 0;
 }
