@@ -128,23 +128,41 @@ static inline __m256i high_nibbles(__m256i v) {
 static inline __m256i row_quad(const int8_t (*q)[32], int row, int quad) {
   return _mm256_set1_epi32(load_quad(q[row] + 4 * quad));
 }
+static inline void keep_order(__m256i& sum) { asm("" : "+x"(sum)); }
 static inline __m256i& half_of(I32x16& dot, int half) { return half == 0 ? dot.lo : dot.hi; }
+
+/// The sums of quads, in halves of 8 features; an activation is loaded once for both.
+struct I16x32 {
+  __m256i lo, hi;
+};
+
+template <int R>
+static inline void add_products(__m256i lo, __m256i hi, const int8_t (*q)[32], int quad, bool first, I16x32 (&sum)[R]) {
+  for (int r = 0; r < R; ++r) {
+    const __m256i activation = row_quad(q, r, quad);
+    const __m256i a = _mm256_maddubs_epi16(lo, activation), b = _mm256_maddubs_epi16(hi, activation);
+    sum[r].lo = first ? a : _mm256_add_epi16(sum[r].lo, a);
+    sum[r].hi = first ? b : _mm256_add_epi16(sum[r].hi, b);
+    keep_order(sum[r].lo);
+    keep_order(sum[r].hi);
+  }
+}
 
 template <int R>
 static inline void block_dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
+  I16x32 sum[R];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m256i lo = load_half(codes + 64 * j), hi = load_half(codes + 64 * j + 32);
+    add_products(low_nibbles(lo), low_nibbles(hi), q, j, j == 0, sum);
+    add_products(high_nibbles(lo), high_nibbles(hi), q, 4 + j, false, sum);
+  }
   const __m256i ones = _mm256_set1_epi16(1);
-  for (int half = 0; half < 2; ++half) {
-    __m256i sum[R];
-    for (int r = 0; r < R; ++r) sum[r] = _mm256_setzero_si256();
-    for (int j = 0; j < 4; ++j) {
-      const __m256i line = load_half(codes + 64 * j + 32 * half);
-      const __m256i low = low_nibbles(line), high = high_nibbles(line);
-      for (int r = 0; r < R; ++r) sum[r] = _mm256_add_epi16(sum[r], _mm256_maddubs_epi16(low, row_quad(q, r, j)));
-      for (int r = 0; r < R; ++r) sum[r] = _mm256_add_epi16(sum[r], _mm256_maddubs_epi16(high, row_quad(q, r, 4 + j)));
-    }
-    for (int r = 0; r < R; ++r) {
-      const __m256i whole = _mm256_madd_epi16(sum[r], ones);
-      half_of(dot[r], half) = start ? _mm256_add_epi32(whole, _mm256_set1_epi32(start[r])) : whole;
+  for (int r = 0; r < R; ++r) {
+    dot[r] = {_mm256_madd_epi16(sum[r].lo, ones), _mm256_madd_epi16(sum[r].hi, ones)};
+    if (start) {
+      const __m256i first = _mm256_set1_epi32(start[r]);
+      dot[r] = {_mm256_add_epi32(dot[r].lo, first), _mm256_add_epi32(dot[r].hi, first)};
     }
   }
 }

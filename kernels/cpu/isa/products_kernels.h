@@ -46,7 +46,7 @@ inline constexpr int kNibblePairRows = 4, kBytePairRows = 4;
 inline constexpr int kNibbleRows = 4, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
 inline constexpr int kNibblePairRows = 0, kBytePairRows = 0;
 #elif defined(__AVX2__)
-inline constexpr int kNibbleRows = 2, kByteRows = 2, kHalfFloatRows = 2, kFloatRows = 3;
+inline constexpr int kNibbleRows = 4, kByteRows = 2, kHalfFloatRows = 2, kFloatRows = 3;
 inline constexpr int kNibblePairRows = 0, kBytePairRows = 0;
 #else
 inline constexpr int kNibbleRows = 1, kByteRows = 1, kHalfFloatRows = 1, kFloatRows = 1;
