@@ -37,8 +37,9 @@
 
 namespace echelon::cpu::ECHELON_ISA {
 
-// Rows of a register tile, measured on Zen 4 and Zen 5 cores: more spill, fewer unpack and load too often. k*PairRows: of
-// a tile that two blocks of features share, which loads each activation once for both; 0 where registers do not suffice.
+// Rows of a register tile, measured on Zen 4 and Zen 5 cores: more spill, fewer unpack and load too often. k*PairRows:
+// of a tile that two blocks of features share, which loads each activation once for both; 0 where registers do not
+// suffice.
 #if defined(__AVX512VNNI__)
 inline constexpr int kNibbleRows = 8, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
 inline constexpr int kNibblePairRows = 4, kBytePairRows = 4;
@@ -59,9 +60,9 @@ static_assert(kNibbleRows <= kTileRows && kByteRows <= kTileRows);
 inline constexpr int64_t kNibblePairsFrom = 16, kBytePairsFrom = 128;
 
 /// How far the prefetch of a single stream of weights runs ahead. One Zen 5 core, SmolLM2's layers, one row: without
-/// prefetch 40 GB/s of 4-bit weights, 640 bytes ahead 36, 2.5 KB 41, 5 KB 48, 8 KB 53, 10 to 20 KB 55; of 8-bit ones 43,
-/// 36, 42, 46, 47, 45. A pair of blocks fetches the next pair while the last rows pass over it: 32 rows of 4-bit weights
-/// 279 -> 334 G MAC/s.
+/// prefetch 40 GB/s of 4-bit weights, 640 bytes ahead 36, 2.5 KB 41, 5 KB 48, 8 KB 53, 10 to 20 KB 55; of 8-bit ones
+/// 43, 36, 42, 46, 47, 45. A pair of blocks fetches the next pair while the last rows pass over it: 32 rows of 4-bit
+/// weights 279 -> 334 G MAC/s.
 inline constexpr int64_t kBytesAhead = 10 << 10;
 
 /// Any address; nothing is read that is not there.
@@ -89,27 +90,28 @@ static inline Tile<B, R> tile_of(const ProductTask& task, int64_t b) {
           .num_features = static_cast<int>(in_last < 16 ? in_last : 16)};
 }
 
-/// The stack of the postfix program; in L1.
+/// The stack of the postfix program, in L1. It grows at `top`, a variable beside it: as a member it would lie in
+/// memory.
 template <int B, int R>
 struct LeafStack {
-  float values[kMaxLeafDepth][B][R][16];
-  int depth = 0;
+  static constexpr int kLanes = B * R * 16;
+  float values[kMaxLeafDepth * kLanes];
 };
 
 template <int B, int R>
-static inline void finish_leaf(const ProductTask& task, const Tile<B, R>& tile, const LeafStep& leaf,
-                               LeafStack<B, R>& stack, F32x16 (&acc)[B][R]) {
+static inline void finish_leaf(const ProductTask& task, const Tile<B, R>& tile, const LeafStep& leaf, float*& top,
+                               F32x16 (&acc)[B][R]) {
   for (int m = 0; m < leaf.merges; ++m) {
-    --stack.depth;
+    top -= LeafStack<B, R>::kLanes;
     for (int b = 0; b < B; ++b) {
-      for (int r = 0; r < R; ++r) acc[b][r] = add(load(stack.values[stack.depth][b][r]), acc[b][r]);
+      for (int r = 0; r < R; ++r) acc[b][r] = add(load(top + 16 * (b * R + r)), acc[b][r]);
     }
   }
   if (leaf.slot < 0) {
     for (int b = 0; b < B; ++b) {
-      for (int r = 0; r < R; ++r) store(stack.values[stack.depth][b][r], acc[b][r]);
+      for (int r = 0; r < R; ++r) store(top + 16 * (b * R + r), acc[b][r]);
     }
-    ++stack.depth;
+    top += LeafStack<B, R>::kLanes;
     return;
   }
   for (int b = 0; b < B; ++b) {
@@ -176,6 +178,7 @@ static void integer_tile(const ProductTask& task, const Tile<B, R>& tile, int64_
   const ActivationGroup* a = static_cast<const ActivationGroup*>(task.activation) + first_group;
   const ActivationStarts* starts = task.starts + first_group;
   LeafStack<B, R> stack;
+  float* top = stack.values;
   for (int64_t l = 0; l < task.num_leaves; ++l) {
     F32x16 acc[B][R];
     for (int b = 0; b < B; ++b) {
@@ -202,7 +205,7 @@ static void integer_tile(const ProductTask& task, const Tile<B, R>& tile, int64_
         }
       }
     }
-    finish_leaf(task, tile, task.leaves[l], stack, acc);
+    finish_leaf(task, tile, task.leaves[l], top, acc);
   }
 }
 
@@ -270,6 +273,7 @@ static void float_tile(const ProductTask& task, const Tile<1, R>& tile, const fl
   const typename Weight::Stored* w = reinterpret_cast<const typename Weight::Stored*>(tile.weight);
   const int64_t stride = task.activation_stride;
   LeafStack<1, R> stack;
+  float* top = stack.values;
   for (int64_t l = 0; l < task.num_leaves; ++l) {
     F32x16 even[1][R], odd[R];
     for (int r = 0; r < R; ++r) even[0][r] = odd[r] = zero();
@@ -286,7 +290,7 @@ static void float_tile(const ProductTask& task, const Tile<1, R>& tile, const fl
     }
     x += num_cols;
     for (int r = 0; r < R; ++r) even[0][r] = add(even[0][r], odd[r]);
-    finish_leaf(task, tile, task.leaves[l], stack, even);
+    finish_leaf(task, tile, task.leaves[l], top, even);
   }
 }
 
