@@ -77,19 +77,31 @@ static inline void dots_u8_quads(const uint8_t* codes, int64_t block_bytes, cons
 
 #else  // vpmaddubsw adds two products of a nibble and a code: 8 of those, at most 8 * 2 * 15 * 127 = 30480, fit int16
 
+static inline void keep_order(__m512i& sum) { asm("" : "+v"(sum)); }
+
+template <int R>
+static inline void add_products(__m512i line, const int8_t (*q)[32], int quad, bool first, __m512i (&sum)[R]) {
+  for (int r = 0; r < R; ++r) {
+    const __m512i products = _mm512_maddubs_epi16(line, row_quad(q, r, quad));
+    sum[r] = first ? products : _mm512_add_epi16(sum[r], products);
+    keep_order(sum[r]);
+  }
+}
+
 template <int R>
 static inline void block_dots_u4(const uint8_t* codes, const int8_t (*q)[32], const int32_t* start, I32x16 (&dot)[R]) {
   __m512i sum[R];
-  for (int r = 0; r < R; ++r) sum[r] = _mm512_setzero_si512();
+#pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const __m512i line = load_line(codes + 64 * j);
-    const __m512i low = low_nibbles(line), high = high_nibbles(line);
-    for (int r = 0; r < R; ++r) sum[r] = _mm512_add_epi16(sum[r], _mm512_maddubs_epi16(low, row_quad(q, r, j)));
-    for (int r = 0; r < R; ++r) sum[r] = _mm512_add_epi16(sum[r], _mm512_maddubs_epi16(high, row_quad(q, r, 4 + j)));
+    add_products(low_nibbles(line), q, j, j == 0, sum);
+    add_products(high_nibbles(line), q, 4 + j, false, sum);
   }
-  start_sums(start, dot);
   const __m512i ones = _mm512_set1_epi16(1);
-  for (int r = 0; r < R; ++r) dot[r].v = _mm512_add_epi32(dot[r].v, _mm512_madd_epi16(sum[r], ones));
+  for (int r = 0; r < R; ++r) {
+    dot[r].v = _mm512_madd_epi16(sum[r], ones);
+    if (start) dot[r].v = _mm512_add_epi32(dot[r].v, _mm512_set1_epi32(start[r]));
+  }
 }
 
 /// A code is 16 * high + low: two nibble products, joined exactly in int32.

@@ -44,7 +44,7 @@ namespace echelon::cpu::ECHELON_ISA {
 inline constexpr int kNibbleRows = 8, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
 inline constexpr int kNibblePairRows = 4, kBytePairRows = 4;
 #elif defined(__AVX512F__)
-inline constexpr int kNibbleRows = 4, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
+inline constexpr int kNibbleRows = 8, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
 inline constexpr int kNibblePairRows = 0, kBytePairRows = 0;
 #elif defined(__AVX2__)
 inline constexpr int kNibbleRows = 4, kByteRows = 2, kHalfFloatRows = 2, kFloatRows = 3;
@@ -124,6 +124,7 @@ static inline void finish_leaf(const ProductTask& task, const Tile<B, R>& tile, 
     if (num_features == 16) {
       for (int r = 0; r < R; ++r) store(first + r * task.out_stride, acc[b][r]);
     } else {
+#pragma GCC unroll 8  // a loop would give acc an address, and AVX2 then keeps a copy of it in memory all along
       for (int r = 0; r < R; ++r) store_first(first + r * task.out_stride, acc[b][r], num_features);
     }
   }
