@@ -18,10 +18,10 @@ struct AttentionTask {
   int num_queries = 0;                    ///< 1..kMaxTaskQueries
   const float* queries[kMaxTaskQueries];  ///< [head_dim] each
   int positions[kMaxTaskQueries];         ///< ascending; a query sees keys up to its own position
-  const uint8_t* block0 = nullptr;        ///< this layer and KV head in block 0; KvCacheView (kernels/backend.h)
-  int64_t block_bytes = 0;                ///< from block to block
-  const uint8_t* next = nullptr;          ///< the block this thread reads after the last; may be null
-  const int32_t* blocks = nullptr;        ///< key j lies in blocks[j / 32], slot j % 32
+  const uint8_t* block0 = nullptr;  ///< this layer and KV head in block 0; KvCacheView (kernels/backend.h)
+  int64_t block_bytes = 0;          ///< from block to block
+  const uint8_t* next = nullptr;    ///< the block this thread reads after the last; may be null
+  const int32_t* blocks = nullptr;  ///< key j lies in blocks[j / 32], slot j % 32
   int head_dim = 0;
   KvType type = KvType::f32;
   float scale = 0, softcap = 0;  ///< softcap 0: none

@@ -120,8 +120,7 @@ static void rope_interleaved_head(float* head, const float* cos, const float* si
   }
 }
 
-/// One token's K or V of one head: codes, and the scale (definition: attention_kernels.h). head_dim is a multiple
-/// of 16.
+/// One token's K or V of one head: codes, and the scale (definition: attention_kernels.h). head_dim is a multiple of 16.
 static float quantize_head(const float* x, int head_dim, int8_t* codes) {
   uint32_t largest = 0;  // by bit pattern: the order of the magnitudes, and a NaN is largest
   for (int d = 0; d < head_dim; ++d) {
@@ -168,8 +167,8 @@ static void store_keys(const float* tokens, int64_t stride, int num_tokens, int 
   }
 }
 
-static void store_values(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot, KvType type,
-                         uint8_t* values, float* scales) {
+static void store_values(const float* tokens, int64_t stride, int num_tokens, int head_dim, int first_slot,
+                         KvType type, uint8_t* values, float* scales) {
   for (int t = 0; t < num_tokens; ++t) {
     const float* in = tokens + t * stride;
     if (type == KvType::int8) {
