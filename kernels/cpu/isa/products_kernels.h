@@ -47,7 +47,7 @@ inline constexpr int kNibblePairRows = 4, kBytePairRows = 4;
 inline constexpr int kNibbleRows = 8, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
 inline constexpr int kNibblePairRows = 0, kBytePairRows = 0;
 #elif defined(__AVX2__)
-inline constexpr int kNibbleRows = 4, kByteRows = 2, kHalfFloatRows = 2, kFloatRows = 3;
+inline constexpr int kNibbleRows = 4, kByteRows = 4, kHalfFloatRows = 2, kFloatRows = 3;
 inline constexpr int kNibblePairRows = 0, kBytePairRows = 0;
 #else
 inline constexpr int kNibbleRows = 1, kByteRows = 1, kHalfFloatRows = 1, kFloatRows = 1;
@@ -157,7 +157,7 @@ static inline void add_half_group(const uint8_t* w, int64_t block_bytes, const A
   constexpr int kScaleBytes = kF16 ? 32 : 64;
   const int32_t* const minus_128 = starts.half_minus_128[Half] + row;
   I32x16 dot[B][R];
-  dots_u8_half<Half>(w, block_bytes, a.codes + row, kAffine ? nullptr : minus_128, dot);
+  dots_u8_half<Half, !kAffine>(w, block_bytes, a.codes + row, minus_128, dot);
   float scaled_sum[R];
   if constexpr (kAffine) {
     for (int r = 0; r < R; ++r) scaled_sum[r] = a.scale[row + r] * static_cast<float>(minus_128[r] / -128);
@@ -199,7 +199,7 @@ static void integer_tile(const ProductTask& task, const Tile<B, R>& tile, int64_
         if constexpr (kCodes == Codes::u4) {
           dots_u4(w, block_bytes, a->codes + row, kAffine ? nullptr : starts->minus_8 + row, dot);
         } else {
-          dots_u8(w, block_bytes, a->codes + row, kAffine ? nullptr : starts->minus_128 + row, dot);
+          dots_u8<!kAffine>(w, block_bytes, a->codes + row, starts->minus_128 + row, dot);
         }
         for (int b = 0; b < B; ++b) {
           const uint8_t* const scales = w + b * block_bytes + kCodeBytes;
