@@ -1,6 +1,7 @@
 // Exact integer dots of one packed group (16 features x 32 columns) with R rows of activation codes, for each
 // instruction set. Exact means: the order of additions cannot be seen, so each set may take its own way. Bounds are
-// beside each way. B blocks of features lie `block_bytes` apart.
+// beside each way. B blocks of features lie `block_bytes` apart. The compiler takes another order of additions, too: all
+// products first, which then spill; keep_order(sum) costs nothing and holds it to the order written.
 //
 // u4: codes 0..15, 256 bytes; `start` is null or the R numbers from which the sums start (-zero * sum of the activation
 // codes). u8: codes 0..255, 512 bytes, less 128 where kCentred; `minus_128`: -128 * sum of the activation codes, R
@@ -28,16 +29,14 @@ static inline __m512i high_nibbles(__m512i v) {
 static inline __m512i row_quad(const int8_t (*q)[32], int row, int quad) {
   return _mm512_set1_epi32(load_quad(q[row] + 4 * quad));
 }
-template <int R>
-static inline void start_sums(const int32_t* start, I32x16 (&dot)[R]) {
-  for (int r = 0; r < R; ++r) dot[r].v = start ? _mm512_set1_epi32(start[r]) : _mm512_setzero_si512();
-}
 
 #if defined(__AVX512VNNI__)
 
 template <int B, int R>
 static inline void start_sums(const int32_t* start, I32x16 (&dot)[B][R]) {
-  for (int b = 0; b < B; ++b) start_sums(start, dot[b]);
+  for (int b = 0; b < B; ++b) {
+    for (int r = 0; r < R; ++r) dot[b][r].v = start ? _mm512_set1_epi32(start[r]) : _mm512_setzero_si512();
+  }
 }
 
 /// dot[b][r] += lines[b] * quad `quad` of row r: an activation is loaded once for all blocks.
@@ -142,7 +141,6 @@ static inline __m256i row_quad(const int8_t (*q)[32], int row, int quad) {
   return _mm256_set1_epi32(load_quad(q[row] + 4 * quad));
 }
 static inline void keep_order(__m256i& sum) { asm("" : "+x"(sum)); }
-static inline __m256i& half_of(I32x16& dot, int half) { return half == 0 ? dot.lo : dot.hi; }
 
 /// The sums of quads, in halves of 8 features; an activation is loaded once for both.
 struct I16x32 {

@@ -37,9 +37,8 @@
 
 namespace echelon::cpu::ECHELON_ISA {
 
-// Rows of a register tile, measured on Zen 4 and Zen 5 cores: more spill, fewer unpack and load too often. k*PairRows:
-// of a tile that two blocks of features share, which loads each activation once for both; 0 where registers do not
-// suffice.
+// Rows of a register tile, measured on Zen 4 and Zen 5 cores: more spill, fewer unpack and load too often. k*PairRows: of
+// a tile that two blocks of features share, which loads each activation once for both; 0 where registers do not suffice.
 #if defined(__AVX512VNNI__)
 inline constexpr int kNibbleRows = 8, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
 inline constexpr int kNibblePairRows = 4, kBytePairRows = 4;
@@ -60,9 +59,9 @@ static_assert(kNibbleRows <= kTileRows && kByteRows <= kTileRows);
 inline constexpr int64_t kNibblePairsFrom = 16, kBytePairsFrom = 128;
 
 /// How far the prefetch of a single stream of weights runs ahead. One Zen 5 core, SmolLM2's layers, one row: without
-/// prefetch 40 GB/s of 4-bit weights, 640 bytes ahead 36, 2.5 KB 41, 5 KB 48, 8 KB 53, 10 to 20 KB 55; of 8-bit ones
-/// 43, 36, 42, 46, 47, 45. A pair of blocks fetches the next pair while the last rows pass over it: 32 rows of 4-bit
-/// weights 279 -> 334 G MAC/s.
+/// prefetch 40 GB/s of 4-bit weights, 640 bytes ahead 36, 2.5 KB 41, 5 KB 48, 8 KB 53, 10 to 20 KB 55; of 8-bit ones 43,
+/// 36, 42, 46, 47, 45. A pair of blocks fetches the next pair while the last rows pass over it: 32 rows of 4-bit weights
+/// 279 -> 334 G MAC/s.
 inline constexpr int64_t kBytesAhead = 10 << 10;
 
 /// Any address; nothing is read that is not there.
