@@ -16,13 +16,13 @@ inline constexpr int kDotsARound = 12;
 int macs_of_dot(CpuIsa isa);
 
 /// The inner loop of a product with 4-bit weights that have a scale and a minimum for every 32 columns, from registers:
-/// 8 rows, for each 8 dots, a conversion, a product of scales and two fma; `rounds` times kInnerLoopMacs. Nothing is
-/// unpacked, loaded or stored: what the format allows at best. avx512_vnni only.
-void run_inner_loop(int64_t rounds);
-inline constexpr int64_t kInnerLoopMacs = int64_t{8} * 16 * 32;
+/// 8 rows x 16 features (AVX2: 4 x 8), for each 8 dots, a conversion, a product of scales and two fma; `rounds` times
+/// macs_of_inner_loop(isa). Nothing is unpacked, loaded or stored: what the format allows at best. Not for portable.
+void run_inner_loop(CpuIsa isa, int64_t rounds);
+int64_t macs_of_inner_loop(CpuIsa isa);
 
 /// Reads data[0, size_bytes), 32-byte aligned, once; needs AVX2. The first call of the process tries which prefetch is
-/// fastest here (15 reads); the later ones use it.
+/// fastest here (20 reads); the later ones use it.
 void read_all(const std::byte* data, size_t size_bytes);
 
 }  // namespace echelon::bench

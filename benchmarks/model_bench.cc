@@ -59,12 +59,14 @@ class Ceilings {
     const double macs = static_cast<double>(kDotsARound * macs_of_dot(isa_)) * kRounds * threads_.num_threads();
     return macs / seconds_of([&] { threads_.parallel(threads_.num_threads(), [&](int) { run_dots(isa_, kRounds); }); });
   }
-  /// Of 4-bit weights with scales and minimums; 0 where there is no loop for it.
+  /// Of 4-bit weights with scales and minimums.
   double inner_loop() {
-    if (isa_ != CpuIsa::avx512_vnni) return 0;
+    if (isa_ == CpuIsa::portable) return 0;
     constexpr int64_t kInnerRounds = 200'000;
-    return static_cast<double>(kInnerLoopMacs * kInnerRounds) * threads_.num_threads() /
-           seconds_of([&] { threads_.parallel(threads_.num_threads(), [&](int) { run_inner_loop(kInnerRounds); }); });
+    const double macs = static_cast<double>(macs_of_inner_loop(isa_) * kInnerRounds) * threads_.num_threads();
+    return macs / seconds_of([&] {
+             threads_.parallel(threads_.num_threads(), [&](int) { run_inner_loop(isa_, kInnerRounds); });
+           });
   }
   double read() {
     if (isa_ == CpuIsa::portable) return 0;

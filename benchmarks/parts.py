@@ -4,10 +4,11 @@ of its own, which measures its ceiling or the other side itself.
 
 import json
 
-from machine import built, run_program, run_ranks
+from machine import BUILD, built, run_program, run_ranks
 from servers import model_file
 
 MODEL_BENCH_TIMEOUT_S, MODEL_BENCH_REPETITIONS = 600, 5
+PRODUCTS_BENCH_TIMEOUT_S = 600
 
 
 def model_bench(model, num_threads, context):
@@ -38,4 +39,17 @@ def exchange_bench():
     found = {int(line[0]): (float(line[1]), float(line[2])) for line in lines if len(line) == 4 and line[0].isdigit()}
     if not found:
         raise RuntimeError("exchange_bench printed no times")
+    return found
+
+
+def order_tax():
+    """{(weights, rows): (ms by the tree, ms as one sum, ratio)} of products_bench tax/...: SmolLM2's layers' products
+    alone, on one thread. Nothing where Google Benchmark was not found, and so no products_bench built."""
+    if not (BUILD / "products_bench").is_file():
+        return {}
+    command = [built("products_bench"), "--benchmark_filter=^tax/", "--benchmark_format=json"]
+    found = {}
+    for one in json.loads(run_program(command, PRODUCTS_BENCH_TIMEOUT_S))["benchmarks"]:
+        _, weights, _, rows, *_ = one["run_name"].split("/")  # tax/u4/avx2/rows:8/iterations:1
+        found[weights, int(rows.removeprefix("rows:"))] = (one["tree_ms"], one["one_leaf_ms"], one["ratio"])
     return found

@@ -2,8 +2,13 @@
 // thread, against what this core reads and multiplies at best (measured first, in the same process). Run alone:
 // products_bench [--benchmark_filter=...].
 //
+// tax/...: what the one order of additions costs. The same products, once with the leaves of the reduction tree (9 for
+// the attention's output, 24 for the MLP's) and once as one sum over all columns, in turn; medians of at least seven
+// pairs. What several ranks do beside that, exchanging slots and adding them, is not in it.
+//
 // Counters: GMAC/s = rows * weights / time; of_dot = its share of the int8 dot peak of the instruction set's own
-// instruction; GB/s = packed weight bytes / time; of_read = its share of the read loop.
+// instruction; of_inner = of its inner loop of 4-bit weights with scales and minimums, from registers; GB/s = packed
+// weight bytes / time; of_read = its share of the read loop.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 #include <time.h>
@@ -69,7 +74,7 @@ double best_seconds(int runs, F&& f) {
 }
 
 struct Ceilings {
-  double dot_gmacs[4] = {};  ///< by CpuIsa
+  double dot_gmacs[4] = {}, inner_gmacs[4] = {};  ///< by CpuIsa
   double read_gbs = 0;
 };
 
@@ -82,6 +87,10 @@ const Ceilings& ceilings() {
       const double seconds = best_seconds(10, [isa] { bench::run_dots(isa, kRounds); });
       c.dot_gmacs[static_cast<int>(isa)] =
           static_cast<double>(bench::kDotsARound * bench::macs_of_dot(isa) * kRounds) / seconds * 1e-9;
+      constexpr int64_t kInnerRounds = 200'000;
+      c.inner_gmacs[static_cast<int>(isa)] = static_cast<double>(bench::macs_of_inner_loop(isa) * kInnerRounds) /
+                                             best_seconds(10, [isa] { bench::run_inner_loop(isa, kInnerRounds); }) *
+                                             1e-9;
     }
     const AlignedMemory memory(size_t{128} << 20);
     std::fill_n(memory.data(), memory.size_bytes(), std::byte{1});
@@ -90,9 +99,10 @@ const Ceilings& ceilings() {
                    best_seconds(20, [&] { bench::read_all(memory.data(), memory.size_bytes()); }) * 1e-9;
     }
     fmt::print(
-        "ceilings, one thread: vpdpbusd {:.0f}, vpmaddubsw+vpaddw 512 bits {:.0f}, 256 bits {:.0f} G MAC/s; read "
-        "{:.1f} GB/s\n",
-        c.dot_gmacs[3], c.dot_gmacs[2], c.dot_gmacs[1], c.read_gbs);
+        "ceilings, one thread, G MAC/s (inner loop): vpdpbusd {:.0f} ({:.0f}), vpmaddubsw+vpaddw 512 bits {:.0f} "
+        "({:.0f}), 256 bits {:.0f} ({:.0f}); read {:.1f} GB/s\n",
+        c.dot_gmacs[3], c.inner_gmacs[3], c.dot_gmacs[2], c.inner_gmacs[2], c.dot_gmacs[1], c.inner_gmacs[1],
+        c.read_gbs);
     return c;
   }();
   return measured;
@@ -109,19 +119,15 @@ class Layers {
   };
   static constexpr Shape kShapes[] = {{960, 576, 1}, {576, 576, 9}, {3072, 576, 1}, {576, 1536, 24}};
 
-  Layers(const Coding& coding, Compute compute, CpuIsa isa, int64_t rows)
+  enum Order { kTree, kOneLeaf, kNumOrders };
+
+  /// `orders`: which weights are packed. They share activations and outputs.
+  Layers(const Coding& coding, Compute compute, CpuIsa isa, int64_t rows, std::initializer_list<Order> orders = {kTree})
       : threads_(1), kernels_(product_kernels(isa)), rows_(rows) {
     for (const Shape& shape : kShapes) {
-      const BenchMatrix source(shape.features, shape.cols, coding);
-      PackPlan plan{.rows = {{&source, 0, shape.features}}, .first_col = 0, .leaves = {}};
-      const int64_t grain = shape.num_leaves == 1 ? shape.cols : kMlpGrain;
-      const ReductionTree tree(shape.cols / grain, 1);
-      for (const ReductionTree::Leaf& leaf : tree.leaves(0)) {
-        plan.leaves.push_back({.num_cols = leaf.num_grains * grain, .merges = leaf.merges, .slot = leaf.slot});
-      }
-      for (int layer = 0; layer < kNumLayers; ++layer)
-        weights_.push_back(pack_matrix(plan, compute, memory_, threads_));
-      const ActivationForm form = weights_.back()->is_quantized() ? ActivationForm::int8 : ActivationForm::floats;
+      for (const Order order : orders) pack(shape, order, coding, compute);
+      const ActivationForm form =
+          weights_[kTree].back()->is_quantized() ? ActivationForm::int8 : ActivationForm::floats;
       activations_.push_back(std::make_unique<CpuActivation>(rows, shape.cols, form, kernels_));
       std::vector<float> x(static_cast<size_t>(shape.cols));
       std::mt19937 random(1);
@@ -134,10 +140,10 @@ class Layers {
     }
   }
 
-  void run() {
+  void run(Order order = kTree) {
     for (int layer = 0; layer < kNumLayers; ++layer) {
       for (size_t s = 0; s < std::size(kShapes); ++s) {
-        const CpuPackedMatrix& weight = *weights_[s * kNumLayers + static_cast<size_t>(layer)];
+        const CpuPackedMatrix& weight = *weights_[order][s * kNumLayers + static_cast<size_t>(layer)];
         linear(kernels_, threads_, *activations_[s], rows_, weight, nullptr,
                {outs_[s].data(), rows_, weight.rows(), weight.rows()}, 0);
       }
@@ -146,21 +152,34 @@ class Layers {
 
   double macs() const {
     double total = 0;
-    for (const auto& weight : weights_) total += static_cast<double>(rows_ * weight->rows() * weight->cols());
+    for (const auto& weight : weights_[kTree]) total += static_cast<double>(rows_ * weight->rows() * weight->cols());
     return total;
   }
   double bytes() const {
     double total = 0;
-    for (const auto& weight : weights_) total += static_cast<double>(weight->size_bytes());
+    for (const auto& weight : weights_[kTree]) total += static_cast<double>(weight->size_bytes());
     return total;
   }
 
  private:
+  void pack(const Shape& shape, Order order, const Coding& coding, Compute compute) {
+    const BenchMatrix source(shape.features, shape.cols, coding);
+    PackPlan plan{.rows = {{&source, 0, shape.features}}, .first_col = 0, .leaves = {}};
+    const int64_t grain = order == kOneLeaf || shape.num_leaves == 1 ? shape.cols : kMlpGrain;
+    const ReductionTree tree(shape.cols / grain, 1);
+    for (const ReductionTree::Leaf& leaf : tree.leaves(0)) {
+      plan.leaves.push_back({.num_cols = leaf.num_grains * grain, .merges = leaf.merges, .slot = leaf.slot});
+    }
+    for (int layer = 0; layer < kNumLayers; ++layer) {
+      weights_[order].push_back(pack_matrix(plan, compute, memory_, threads_));
+    }
+  }
+
   ThreadPool threads_;
   const ProductKernels& kernels_;
   int64_t rows_;
   ChunkedMemory memory_;
-  std::vector<std::unique_ptr<CpuPackedMatrix>> weights_;
+  std::vector<std::unique_ptr<CpuPackedMatrix>> weights_[kNumOrders];
   std::vector<std::unique_ptr<CpuActivation>> activations_;
   std::vector<std::vector<float>> outs_;
 };
@@ -178,12 +197,44 @@ void run_layers(benchmark::State& state, const Coding& coding, Compute compute, 
     state.SetIterationTime(seconds);
   }
   const double gmacs = layers.macs() / best * 1e-9, gbs = layers.bytes() / best * 1e-9,
-               dot = c.dot_gmacs[static_cast<int>(isa)];
+               dot = c.dot_gmacs[static_cast<int>(isa)], inner = c.inner_gmacs[static_cast<int>(isa)];
   state.counters["best_ms"] = best * 1e3;
   state.counters["GMAC/s"] = gmacs;
   state.counters["of_dot"] = dot > 0 ? gmacs / dot : 0;
+  state.counters["of_inner"] = inner > 0 ? gmacs / inner : 0;
   state.counters["GB/s"] = gbs;
   state.counters["of_read"] = c.read_gbs > 0 ? gbs / c.read_gbs : 0;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+/// Counters: medians of both times, and of the pairs' tree / one_leaf.
+void order_tax(benchmark::State& state, const Coding& coding, CpuIsa isa) {
+  constexpr size_t kLeastPairs = 7;
+  constexpr double kLeastSeconds = 2;
+  Layers layers(coding, Compute::int8, isa, state.range(0), {Layers::kTree, Layers::kOneLeaf});
+  const auto seconds_of = [&layers](Layers::Order order) {
+    const double begin = seconds_now();
+    layers.run(order);
+    return seconds_now() - begin;
+  };
+  seconds_of(Layers::kTree);
+  seconds_of(Layers::kOneLeaf);
+  std::vector<double> tree_s, one_leaf_s, ratios;
+  for (auto _ : state) {
+    for (double total = 0; total < kLeastSeconds || ratios.size() < kLeastPairs;) {
+      tree_s.push_back(seconds_of(Layers::kTree));
+      one_leaf_s.push_back(seconds_of(Layers::kOneLeaf));
+      ratios.push_back(tree_s.back() / one_leaf_s.back());
+      total += tree_s.back() + one_leaf_s.back();
+    }
+  }
+  state.counters["tree_ms"] = 1e3 * median(tree_s);
+  state.counters["one_leaf_ms"] = 1e3 * median(one_leaf_s);
+  state.counters["ratio"] = median(ratios);
 }
 
 void pack_rate(benchmark::State& state, const Coding& coding, Compute compute) {
@@ -232,6 +283,19 @@ void register_all() {
           ->MinTime(0.3);
     }
     benchmark::RegisterBenchmark(fmt::format("pack/{}", name).c_str(), pack_rate, coding, Compute::int8);
+  }
+  const CpuIsa best_isa = available_isas().back();
+  for (const auto& [name, coding] : {std::pair{"u4", u4_affine}, std::pair{"u8", u8_symmetric}}) {
+    benchmark::RegisterBenchmark(fmt::format("tax/{}/{}", name, isas[static_cast<int>(best_isa)]).c_str(), order_tax,
+                                 coding, best_isa)
+        ->ArgName("rows")
+        ->Arg(1)
+        ->Arg(4)
+        ->Arg(8)
+        ->Arg(32)
+        ->Arg(512)
+        ->Iterations(1)
+        ->Unit(benchmark::kMillisecond);
   }
   for (int isa = 3; isa >= 0; --isa) {
     if (!has_isa(static_cast<CpuIsa>(isa))) continue;

@@ -93,36 +93,49 @@ TEST_P(ProductsDefinition, ExtremeInputs) {
   }
 }
 
-/// Codes and activations at the ends of their ranges: where an intermediate integer would overflow.
+/// Codes and activations at the ends of their ranges, and beside the middle: where an intermediate integer would
+/// overflow, or a sign be lost.
 TEST_P(ProductsDefinition, LargestIntegerSums) {
-  class Constant final : public MatrixSource {
+  /// Codes `even` and `odd` in turn along rows and columns; scales 1, no minimum.
+  class Checkered final : public MatrixSource {
    public:
-    Constant(Coding coding, uint8_t code) : coding_(coding), code_(code) {}
+    Checkered(Coding coding, int even, int odd) : coding_(coding), codes_{even, odd} {}
     int64_t rows() const override { return 16; }
     int64_t cols() const override { return 64; }
     Coding coding() const override { return coding_; }
     void read_floats(int64_t, int64_t, std::span<float>) const override { FAIL(); }
-    void read_quantized(int64_t, int64_t, QuantizedRow out) const override {
-      for (uint8_t& code : out.codes) code = code_;
+    void read_quantized(int64_t row, int64_t first_col, QuantizedRow out) const override {
+      for (size_t i = 0; i < out.codes.size(); ++i) {
+        out.codes[i] = static_cast<uint8_t>(code(row, first_col + static_cast<int64_t>(i)));
+      }
       for (float& scale : out.scales) scale = 1.0f;
       for (float& minimum : out.minimums) minimum = 0.0f;
     }
+    int code(int64_t row, int64_t col) const { return codes_[(row + col) % 2]; }
 
    private:
     Coding coding_;
-    uint8_t code_;
+    int codes_[2];
   };
+  constexpr int64_t kRows = 9;
   for (const Coding& coding : all_codings()) {
     if (coding.kind == Coding::Kind::floats) continue;
     const int top = coding.kind == Coding::Kind::u4 ? 15 : 255;
-    for (int code : {0, top}) {
-      const Constant w(coding, static_cast<uint8_t>(code));
-      for (float sign : {1.0f, -1.0f}) {
-        const std::vector<float> x(3 * 64, sign * 127.0f);  // scale 1, every code +-127
+    for (const auto& [even, odd] :
+         {std::pair{0, 0}, {top, top}, {0, top}, {top / 2, top / 2 + 1}, {0, top / 2 + 1}, {top / 2, top}}) {
+      const Checkered w(coding, even, odd);
+      for (const auto& [even_col, odd_col] : {std::pair{127, 127}, {-127, -127}, {127, -127}}) {
+        std::vector<float> x;  // scale 1, every code +-127
+        for (int64_t k = 0; k < kRows * 64; ++k) x.push_back(static_cast<float>(k % 2 ? odd_col : even_col));
         const PackPlan plan{
             .rows = {{&w, 0, 16}}, .first_col = 0, .leaves = {{.num_cols = 64, .merges = 0, .slot = 0}}};
-        const float want = sign * 127.0f * 64.0f * static_cast<float>(code - coding.zero);
-        for (float got : run_linear(GetParam(), 1, plan, Compute::int8, x, 3)) ASSERT_EQ(got, want) << describe(coding);
+        const std::vector<float> got = run_linear(GetParam(), 1, plan, Compute::int8, x, kRows);
+        for (size_t i = 0; i < got.size(); ++i) {
+          const int64_t feature = static_cast<int64_t>(i) % 16;
+          const int want =
+              32 * (even_col * (w.code(feature, 0) - coding.zero) + odd_col * (w.code(feature, 1) - coding.zero));
+          ASSERT_EQ(got[i], static_cast<float>(want)) << describe(coding) << ": element " << i;
+        }
       }
     }
   }

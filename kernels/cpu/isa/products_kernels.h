@@ -37,16 +37,17 @@
 
 namespace echelon::cpu::ECHELON_ISA {
 
-// Rows of a register tile, measured on Zen 4 and Zen 5 cores: more spill, fewer unpack and load too often. k*PairRows: of
-// a tile that two blocks of features share, which loads each activation once for both; 0 where registers do not suffice.
+// Rows of a register tile, measured on Zen 4 and Zen 5 cores: more spill, fewer unpack and load too often. k*PairRows:
+// of a tile that two blocks of features share, which loads each activation once for both; 0 where registers do not
+// suffice.
 #if defined(__AVX512VNNI__)
 inline constexpr int kNibbleRows = 8, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
 inline constexpr int kNibblePairRows = 4, kBytePairRows = 4;
 #elif defined(__AVX512F__)
-inline constexpr int kNibbleRows = 4, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
+inline constexpr int kNibbleRows = 8, kByteRows = 8, kHalfFloatRows = 8, kFloatRows = 8;
 inline constexpr int kNibblePairRows = 0, kBytePairRows = 0;
 #elif defined(__AVX2__)
-inline constexpr int kNibbleRows = 2, kByteRows = 2, kHalfFloatRows = 2, kFloatRows = 3;
+inline constexpr int kNibbleRows = 4, kByteRows = 4, kHalfFloatRows = 2, kFloatRows = 3;
 inline constexpr int kNibblePairRows = 0, kBytePairRows = 0;
 #else
 inline constexpr int kNibbleRows = 1, kByteRows = 1, kHalfFloatRows = 1, kFloatRows = 1;
@@ -59,10 +60,13 @@ static_assert(kNibbleRows <= kTileRows && kByteRows <= kTileRows);
 inline constexpr int64_t kNibblePairsFrom = 16, kBytePairsFrom = 128;
 
 /// How far the prefetch of a single stream of weights runs ahead. One core, SmolLM2's layers of 4-bit weights, one row:
-/// Zen 5 reads 40 GB/s without prefetch, 55 with one into L1 10 KB ahead (640 bytes ahead 36, 5 KB 48, 20 KB 55); Zen 4 38
-/// without, 32 into L1, 41 into L2. A pair of blocks fetches the next pair while the last rows pass over it: 32 rows on
-/// Zen 5 279 -> 334 G MAC/s into L1, on Zen 4 144 -> 149 into L1, 158 into L2.
-inline constexpr int64_t kBytesAhead = 10 << 10;
+/// Zen 5 reads 40 GB/s without prefetch, 55 with one into L1 10 KB ahead (640 bytes ahead 36, 5 KB 48, 20 KB 55). On
+/// Zen 4 a prefetch into L1 loses. Into L2, of a model's decode of one row (2 threads, share of the read loop): none 87
+/// %, 1280 bytes ahead 92 %, 2.5 KB 84 %, 10 KB 75 %; but 4 and 8 rows, G MAC/s: none 141 and 143, 1280 bytes 115 and
+/// 129, 10 KB 153 and 159. Few are rows that do not hide the reading: up to 2 of 4-bit weights, up to 4 of 8-bit ones.
+/// A pair of blocks fetches the next pair while the last rows pass over it: 32 rows on Zen 5 279 -> 334 G MAC/s into
+/// L1, on Zen 4 144 -> 149 into L1, 158 into L2.
+inline constexpr int64_t kBytesAhead = 10 << 10, kBytesAheadOfFewRows = 1280;
 
 /// Any address; nothing is read that is not there.
 static inline void prefetch_unit(const uint8_t* p, int bytes, bool into_l1) {
@@ -95,27 +99,28 @@ static inline Tile<B, R> tile_of(const ProductTask& task, int64_t b) {
           .num_features = static_cast<int>(in_last < 16 ? in_last : 16)};
 }
 
-/// The stack of the postfix program; in L1.
+/// The stack of the postfix program, in L1. It grows at `top`, a variable beside it: as a member it would lie in
+/// memory.
 template <int B, int R>
 struct LeafStack {
-  float values[kMaxLeafDepth][B][R][16];
-  int depth = 0;
+  static constexpr int kLanes = B * R * 16;
+  float values[kMaxLeafDepth * kLanes];
 };
 
 template <int B, int R>
-static inline void finish_leaf(const ProductTask& task, const Tile<B, R>& tile, const LeafStep& leaf,
-                               LeafStack<B, R>& stack, F32x16 (&acc)[B][R]) {
+static inline void finish_leaf(const ProductTask& task, const Tile<B, R>& tile, const LeafStep& leaf, float*& top,
+                               F32x16 (&acc)[B][R]) {
   for (int m = 0; m < leaf.merges; ++m) {
-    --stack.depth;
+    top -= LeafStack<B, R>::kLanes;
     for (int b = 0; b < B; ++b) {
-      for (int r = 0; r < R; ++r) acc[b][r] = add(load(stack.values[stack.depth][b][r]), acc[b][r]);
+      for (int r = 0; r < R; ++r) acc[b][r] = add(load(top + 16 * (b * R + r)), acc[b][r]);
     }
   }
   if (leaf.slot < 0) {
     for (int b = 0; b < B; ++b) {
-      for (int r = 0; r < R; ++r) store(stack.values[stack.depth][b][r], acc[b][r]);
+      for (int r = 0; r < R; ++r) store(top + 16 * (b * R + r), acc[b][r]);
     }
-    ++stack.depth;
+    top += LeafStack<B, R>::kLanes;
     return;
   }
   for (int b = 0; b < B; ++b) {
@@ -128,6 +133,7 @@ static inline void finish_leaf(const ProductTask& task, const Tile<B, R>& tile, 
     if (num_features == 16) {
       for (int r = 0; r < R; ++r) store(first + r * task.out_stride, acc[b][r]);
     } else {
+#pragma GCC unroll 8  // a loop would give acc an address, and AVX2 then keeps a copy of it in memory all along
       for (int r = 0; r < R; ++r) store_first(first + r * task.out_stride, acc[b][r], num_features);
     }
   }
@@ -160,7 +166,7 @@ static inline void add_half_group(const uint8_t* w, int64_t block_bytes, const A
   constexpr int kScaleBytes = kF16 ? 32 : 64;
   const int32_t* const minus_128 = starts.half_minus_128[Half] + row;
   I32x16 dot[B][R];
-  dots_u8_half<Half>(w, block_bytes, a.codes + row, kAffine ? nullptr : minus_128, dot);
+  dots_u8_half<Half, !kAffine>(w, block_bytes, a.codes + row, minus_128, dot);
   float scaled_sum[R];
   if constexpr (kAffine) {
     for (int r = 0; r < R; ++r) scaled_sum[r] = a.scale[row + r] * static_cast<float>(minus_128[r] / -128);
@@ -182,12 +188,14 @@ static void integer_tile(const ProductTask& task, const Tile<B, R>& tile, int64_
   const ActivationGroup* a = static_cast<const ActivationGroup*>(task.activation) + first_group;
   const ActivationStarts* starts = task.starts + first_group;
   LeafStack<B, R> stack;
+  float* top = stack.values;
   for (int64_t l = 0; l < task.num_leaves; ++l) {
     F32x16 acc[B][R];
     for (int b = 0; b < B; ++b) {
       for (int r = 0; r < R; ++r) acc[b][r] = zero();
     }
     const int64_t num_groups = (task.leaves[l].num_cols + kQuantGroup - 1) / kQuantGroup;
+    if (num_groups < 1) __builtin_unreachable();  // pack_matrix() checks it; without the test a leaf costs less
     for (int64_t g = 0; g < num_groups; ++g, ++a, ++starts, w += kUnitBytes) {
       if (tile.ahead != 0) {
         for (int b = 0; b < B; ++b) prefetch_unit(w + b * block_bytes + tile.ahead, kUnitBytes, task.prefetch_into_l1);
@@ -200,7 +208,7 @@ static void integer_tile(const ProductTask& task, const Tile<B, R>& tile, int64_
         if constexpr (kCodes == Codes::u4) {
           dots_u4(w, block_bytes, a->codes + row, kAffine ? nullptr : starts->minus_8 + row, dot);
         } else {
-          dots_u8(w, block_bytes, a->codes + row, kAffine ? nullptr : starts->minus_128 + row, dot);
+          dots_u8<!kAffine>(w, block_bytes, a->codes + row, starts->minus_128 + row, dot);
         }
         for (int b = 0; b < B; ++b) {
           const uint8_t* const scales = w + b * block_bytes + kCodeBytes;
@@ -208,7 +216,7 @@ static void integer_tile(const ProductTask& task, const Tile<B, R>& tile, int64_
         }
       }
     }
-    finish_leaf(task, tile, task.leaves[l], stack, acc);
+    finish_leaf(task, tile, task.leaves[l], top, acc);
   }
 }
 
@@ -236,7 +244,9 @@ static void integer_blocks(const ProductTask& task, int64_t b) {
     num_rows = rows_left < left_in_tile ? rows_left : left_in_tile;
     if (num_rows > kRows) num_rows = kRows;
     const bool is_last = row + num_rows == task.num_rows;  // the weights are not needed again
-    tile.ahead = !is_last ? 0 : B > 1 ? B * task.block_bytes : kBytesAhead;
+    constexpr int64_t kFewRows = kCodes == Codes::u4 ? 2 : 4;
+    const bool few = num_rows <= kFewRows && !task.prefetch_into_l1;
+    tile.ahead = !is_last ? 0 : B > 1 ? B * task.block_bytes : few ? kBytesAheadOfFewRows : kBytesAhead;
     integer_rows<kCodes, kAffine, kF16>(task, tile, row / kTileRows * task.activation_stride, in_tile,
                                         static_cast<int>(num_rows));
   }
@@ -276,6 +286,7 @@ static void float_tile(const ProductTask& task, const Tile<1, R>& tile, const fl
   const typename Weight::Stored* w = reinterpret_cast<const typename Weight::Stored*>(tile.weight);
   const int64_t stride = task.activation_stride;
   LeafStack<1, R> stack;
+  float* top = stack.values;
   for (int64_t l = 0; l < task.num_leaves; ++l) {
     F32x16 even[1][R], odd[R];
     for (int r = 0; r < R; ++r) even[0][r] = odd[r] = zero();
@@ -292,7 +303,7 @@ static void float_tile(const ProductTask& task, const Tile<1, R>& tile, const fl
     }
     x += num_cols;
     for (int r = 0; r < R; ++r) even[0][r] = add(even[0][r], odd[r]);
-    finish_leaf(task, tile, task.leaves[l], stack, even);
+    finish_leaf(task, tile, task.leaves[l], top, even);
   }
 }
 
