@@ -53,15 +53,15 @@ uint64_t spread_to_bit_4(uint8_t bits) {
   return ((own_bit + 0x7f7f7f7f7f7f7f7f) >> 3) & (kOnes << 4);
 }
 
-/// Q5_0 and Q5_1: nibbles as above, the fifth bits of columns 0..31 in one little-endian word; 128 - `bias` is added.
+/// Q5_0 and Q5_1: nibbles as above, the fifth bits of columns 0..31 in one little-endian word; `bias` is added.
 template <int bias>
 void decode_five_bits(const std::byte* fifth_bits, const std::byte* nibbles, const PieceOut& out) {
   for (int word = 0; word < 2; ++word) {
     const auto pairs = load<uint64_t>(nibbles + 8 * word);
     const uint64_t low = (pairs & kNibbles) | spread_to_bit_4(load<uint8_t>(fifth_bits + word));
     const uint64_t high = ((pairs >> 4) & kNibbles) | spread_to_bit_4(load<uint8_t>(fifth_bits + word + 2));
-    out.store(word, low + kOnes * (128 - bias));
-    out.store(word + 2, high + kOnes * (128 - bias));
+    out.store(word, low + kOnes * bias);
+    out.store(word + 2, high + kOnes * bias);
   }
 }
 
@@ -103,7 +103,7 @@ void decode_piece<TensorType::q4_1>(const std::byte* block, int, const PieceOut&
 template <>
 void decode_piece<TensorType::q5_0>(const std::byte* block, int, const PieceOut& out) {
   out.scales[0] = load_f16(block);
-  decode_five_bits<16>(block + 2, block + 6, out);
+  decode_five_bits<128 - 16>(block + 2, block + 6, out);
 }
 
 template <>
@@ -136,7 +136,7 @@ void decode_piece<TensorType::q5_k>(const std::byte* block, int piece, const Pie
   for (int word = 0; word < 4; ++word) {
     const uint64_t low = (load<uint64_t>(nibbles + 8 * word) >> shift) & kNibbles;
     const uint64_t high = ((load<uint64_t>(fifth_bits + 8 * word) >> piece) & kOnes) << 4;
-    out.store(word, (low | high) + (kOnes << 7));
+    out.store(word, low | high);
   }
 }
 

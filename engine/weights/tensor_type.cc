@@ -25,10 +25,10 @@ constexpr std::array<TensorTypeInfo, kNumTensorTypes> kTypes = {{
     {.name = "Q4_0", .block_values = 32, .block_bytes = 18, .coding = codes(Kind::u4, 32, 8, false, true)},
     {.name = "Q4_1", .block_values = 32, .block_bytes = 20, .coding = codes(Kind::u4, 32, 0, true, true)},
     {.name = "Q5_0", .block_values = 32, .block_bytes = 22, .coding = codes(Kind::u8, 32, 128, false, true)},
-    {.name = "Q5_1", .block_values = 32, .block_bytes = 24, .coding = codes(Kind::u8, 32, 128, true, true)},
+    {.name = "Q5_1", .block_values = 32, .block_bytes = 24, .coding = codes(Kind::u8, 32, 0, true, true)},
     {.name = "Q8_0", .block_values = 32, .block_bytes = 34, .coding = codes(Kind::u8, 32, 128, false, true)},
     {.name = "Q4_K", .block_values = 256, .block_bytes = 144, .coding = codes(Kind::u4, 32, 0, true, false)},
-    {.name = "Q5_K", .block_values = 256, .block_bytes = 176, .coding = codes(Kind::u8, 32, 128, true, false)},
+    {.name = "Q5_K", .block_values = 256, .block_bytes = 176, .coding = codes(Kind::u8, 32, 0, true, false)},
     {.name = "Q6_K", .block_values = 256, .block_bytes = 210, .coding = codes(Kind::u8, 16, 128, false, false)},
 }};
 
