@@ -208,7 +208,6 @@ void ServingEngine::begin_serving() {
     return;
   }
   const int num_stages = layout_.sizes().pp, depth = micro_batches_in_flight(options_, num_stages);
-  layers_done_.assign(static_cast<size_t>(layout_.sizes().dp), 0);
   for (int replica = 0; replica < layout_.sizes().dp; ++replica) {
     schedulers_.push_back(std::make_unique<Scheduler>(SchedulerOptions{.num_blocks = static_cast<int>(num_blocks),
                                                                        .max_num_seqs = options_.max_num_seqs,

@@ -132,13 +132,14 @@ class Loader {
       w.output = pack_slice(output_matrix(model_, shard_, layer));
     }
     if (shard_.mlp_columns.count > 0) {
-      w.gate_up = pack_gate_up(gate_up_rows(model_, shard_, layer));
+      w.gate_up = pack_rows(gate_up_rows(model_, shard_, layer), true);
       w.down = pack_slice(down_matrix(model_, shard_, layer));
     }
     out_.layers.push_back(std::move(w));
   }
 
-  Projection pack_rows(const std::vector<NamedRows>& parts) {
+  /// gated: two parts, interleaved where they are of one coding.
+  Projection pack_rows(const std::vector<NamedRows>& parts, bool gated = false) {
     Projection projection;
     std::vector<std::shared_ptr<const MatrixSource>> sources;
     PackPlan plan;
@@ -146,6 +147,8 @@ class Loader {
     const auto flush = [&] {
       if (plan.rows.empty()) return;
       plan.leaves = {{.num_cols = plan.rows[0].source->cols(), .merges = 0, .slot = 0}};
+      plan.interleaved = gated && plan.rows.size() == 2 && plan.rows[0].num_rows % kQuantGroup == 0;
+      projection.interleaved = plan.interleaved;
       projection.pieces.push_back({backend_.pack(plan), packed_to});
       plan.rows.clear();
       packed_to = column;
@@ -160,22 +163,6 @@ class Loader {
       advance(part.name, part.take.count, part.rows);
     }
     flush();
-    return projection;
-  }
-
-  /// Interleaved where both are of one coding, else one below the other.
-  Projection pack_gate_up(const std::vector<NamedRows>& parts) {
-    const auto gate = model_.weights->matrix(parts[0].name, parts[0].rows, parts[0].cols);
-    const auto up = model_.weights->matrix(parts[1].name, parts[1].rows, parts[1].cols);
-    if (!(gate->coding() == up->coding()) || parts[0].take.count % kQuantGroup != 0) return pack_rows(parts);
-    PackPlan plan{.rows = {}, .first_col = 0, .leaves = {{.num_cols = gate->cols(), .merges = 0, .slot = 0}}};
-    plan.rows.push_back({.source = gate.get(), .first_row = parts[0].take.first, .num_rows = parts[0].take.count});
-    plan.rows.push_back({.source = up.get(), .first_row = parts[1].take.first, .num_rows = parts[1].take.count});
-    plan.interleaved = true;
-    Projection projection;
-    projection.interleaved = true;
-    projection.pieces.push_back({backend_.pack(plan), 0});
-    for (const NamedRows& part : parts) advance(part.name, part.take.count, part.rows);
     return projection;
   }
 

@@ -56,8 +56,7 @@ void Stage::put_in_fed_back(const MicroBatch& batch) {
     const std::span<std::byte> bytes = std::as_writable_bytes(std::span(fed_back_));
     std::vector<std::span<std::byte>> of_parts(static_cast<size_t>(neighbours_.parts->size()));
     of_parts[0] = bytes;
-    std::vector<TokenId> mine = is_sampler_ ? fed_back_ : std::vector<TokenId>();
-    neighbours_.parts->all_gather(std::as_bytes(std::span(mine)), of_parts);
+    neighbours_.parts->all_gather(is_sampler_ ? bytes : std::span<std::byte>(), of_parts);
   }
   auto next = fed_back_.begin();
   for (TokenId& each : tokens_) {

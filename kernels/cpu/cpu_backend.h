@@ -66,7 +66,7 @@ class CpuBackend final : public Backend {
   ChunkedMemory weight_memory_;
   RowOps row_ops_;
   Attention attention_;
-  GateScratch gate_scratch_;
+  AlignedMemory gate_scratch_;      ///< of gated_linear()
   bool has_float_weights_ = false;  ///< with Compute::int8: some products read float rows
 };
 

@@ -116,7 +116,7 @@ void linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivat
 }
 
 void gated_linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivation& x, int64_t rows,
-                  const CpuPackedMatrix& weight, decltype(OpKernels::gate_silu) gate, GateScratch& scratch,
+                  const CpuPackedMatrix& weight, decltype(OpKernels::gate_silu) gate, AlignedMemory& scratch,
                   CpuActivation& out) {
   const Product product{.x = x, .weight = weight};
   product.check(rows);
@@ -134,10 +134,10 @@ void gated_linear(const ProductKernels& kernels, ThreadPool& threads, const CpuA
   const int64_t most_units = std::min(kPieceFloats / (kUnitFloats * panel_rows), num_units / num_parts + 1);
   const int64_t floats = panel_rows * most_units * kUnitFloats + most_units * kQuantGroup;
   const size_t bytes = sizeof(float) * static_cast<size_t>(floats * num_parts);
-  if (scratch.memory.size_bytes() < bytes) scratch.memory = AlignedMemory(bytes);
+  if (scratch.size_bytes() < bytes) scratch = AlignedMemory(bytes);
   const auto function = kernels.product[static_cast<int>(weight.layout())];
   threads.parallel(num_parts, [&](int part) {
-    float* const products = scratch.memory.get<float>() + part * floats;
+    float* const products = scratch.get<float>() + part * floats;
     float* const gated = products + panel_rows * most_units * kUnitFloats;
     const Share share = share_of(num_units, part, num_parts);
     for (int64_t first_row = 0; first_row < rows; first_row += panel_rows) {

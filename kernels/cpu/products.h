@@ -70,15 +70,10 @@ std::unique_ptr<CpuPackedMatrix> pack_matrix(const PackPlan& plan, Compute compu
 void linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivation& x, int64_t rows,
             const CpuPackedMatrix& weight, const float* bias, Matrix out, int64_t slot_stride);
 
-/// The rows of gates and ups that a call of gated_linear() has on the way; grows to the largest call seen.
-struct GateScratch {
-  AlignedMemory memory;
-};
-
 /// Backend::gated_linear. `gate` is a kernel of OpKernels. Threads share the features as in linear(); each gates and
-/// writes the columns whose products it made, a few at a time.
+/// writes the columns whose products it made, a few at a time, by way of `scratch`, which grows to the largest call.
 void gated_linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivation& x, int64_t rows,
-                  const CpuPackedMatrix& weight, decltype(OpKernels::gate_silu) gate, GateScratch& scratch,
+                  const CpuPackedMatrix& weight, decltype(OpKernels::gate_silu) gate, AlignedMemory& scratch,
                   CpuActivation& out);
 
 }  // namespace echelon::cpu
