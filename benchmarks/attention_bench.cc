@@ -158,7 +158,7 @@ void run(benchmark::State& state, const Load& load, CpuIsa isa, int num_threads)
 }
 
 void add_benchmarks() {
-  for (CpuIsa isa : {CpuIsa::avx2, CpuIsa::avx512_vnni}) {
+  for (CpuIsa isa : {CpuIsa::avx2, CpuIsa::avx512, CpuIsa::avx512_bf16}) {
     if (!has_isa(isa)) continue;
     for (int num_threads : {1, 2}) {
       for (const Load& load : kLoads) {

@@ -194,7 +194,7 @@ int macs_of_dot(CpuIsa isa) { return isa == CpuIsa::avx2 ? 32 : 64; }
 
 void run_dots(CpuIsa isa, int64_t rounds) {
   ECHELON_CHECK(isa != CpuIsa::portable && cpu::has_isa(isa));
-  if (isa == CpuIsa::avx512_vnni) return vnni_dots(rounds);
+  if (isa >= CpuIsa::avx512_vnni) return vnni_dots(rounds);
   if (isa == CpuIsa::avx512) return avx512_dots(rounds);
   avx2_dots(rounds);
 }
@@ -203,7 +203,7 @@ int64_t macs_of_inner_loop(CpuIsa isa) { return isa == CpuIsa::avx2 ? 4 * 8 * 32
 
 void run_inner_loop(CpuIsa isa, int64_t rounds) {
   ECHELON_CHECK(isa != CpuIsa::portable && cpu::has_isa(isa));
-  if (isa == CpuIsa::avx512_vnni) return vnni_inner_loop(rounds);
+  if (isa >= CpuIsa::avx512_vnni) return vnni_inner_loop(rounds);
   if (isa == CpuIsa::avx512) return avx512_inner_loop(rounds);
   avx2_inner_loop(rounds);
 }

@@ -342,7 +342,7 @@ int main(int argc, char** argv) {
   app.add_option("model", options.model, "a GGUF file or a folder")->required();
   app.add_flag("--json", options.json, "one JSON object, for benchmarks/cpu");
   app.add_option("--threads", options.threads, "threads")->check(CLI::Range(1, 1024));
-  app.add_option("--isa", options.isa, "auto, portable, avx2, avx512, vnni");
+  app.add_option("--isa", options.isa, "auto, portable, avx2, avx512, vnni, bf16");
   app.add_option("--compute", options.compute, "int8, bf16, f32")->check(CLI::IsMember({"int8", "bf16", "f32"}));
   app.add_option("--kv-cache-dtype", options.kv_type, "auto, bfloat16, float32, int8")
       ->check(CLI::IsMember({"auto", "bfloat16", "float32", "int8"}));

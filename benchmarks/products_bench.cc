@@ -265,7 +265,7 @@ void register_all() {
     const char* name;
     Coding coding;
   } codings[] = {{"u4", u4_affine}, {"u8", u8_symmetric}, {"u8_group16", u8_half}, {"bf16", as_bf16}, {"f32", as_f32}};
-  const char* const isas[] = {"portable", "avx2", "avx512", "avx512_vnni"};
+  const char* const isas[] = {"portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16"};
   for (const auto& [name, coding] : codings) {
     for (int isa = 3; isa >= 0; --isa) {
       if (!has_isa(static_cast<CpuIsa>(isa))) continue;

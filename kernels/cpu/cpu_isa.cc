@@ -20,6 +20,8 @@ std::string_view to_string(CpuIsa isa) {
       return "avx512";
     case CpuIsa::avx512_vnni:
       return "avx512-vnni";
+    case CpuIsa::avx512_bf16:
+      return "avx512-bf16";
   }
   ECHELON_CHECK(false, "instruction set {}", static_cast<int>(isa));
   return {};
@@ -30,14 +32,16 @@ CpuIsa best_cpu_isa() { return cpu::available_isas().back(); }
 CpuIsa parse_cpu_isa(std::string_view name) {
   if (name == "auto") return best_cpu_isa();
   for (CpuIsa isa : cpu::kAllIsas) {
-    if (to_string(isa) != name && !(isa == CpuIsa::avx512_vnni && name == "vnni")) continue;
+    const bool is_short_name =
+        (isa == CpuIsa::avx512_vnni && name == "vnni") || (isa == CpuIsa::avx512_bf16 && name == "bf16");
+    if (to_string(isa) != name && !is_short_name) continue;
     if (!cpu::has_isa(isa)) {
       throw Error(Part::kernels, fmt::format("instruction set {}: this processor lacks it; its best is {}", name,
                                              to_string(best_cpu_isa())));
     }
     return isa;
   }
-  throw Error(Part::kernels, fmt::format("instruction set '{}': expected auto, portable, avx2, avx512 or vnni", name));
+  throw Error(Part::kernels, fmt::format("instruction set '{}': expected auto, portable, avx2, avx512, vnni or bf16", name));
 }
 
 namespace cpu {
@@ -47,6 +51,7 @@ bool has_isa(CpuIsa isa) {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
   switch (isa) {
     case CpuIsa::portable:
       return true;
@@ -55,7 +60,9 @@ bool has_isa(CpuIsa isa) {
     case CpuIsa::avx512:
       return avx512;
     case CpuIsa::avx512_vnni:
-      return avx512 && __builtin_cpu_supports("avx512vnni");
+      return vnni;
+    case CpuIsa::avx512_bf16:
+      return vnni && __builtin_cpu_supports("avx512bf16");
   }
   return false;
 }
@@ -88,6 +95,8 @@ const OpKernels& op_kernels(CpuIsa isa) {
     case CpuIsa::avx512:
     case CpuIsa::avx512_vnni:  // no integer dots here
       return avx512::op_kernels();
+    case CpuIsa::avx512_bf16:
+      return bf16::op_kernels();
   }
   check_failed("isa", __FILE__, __LINE__, "unknown instruction set");
 }
@@ -112,6 +121,7 @@ const LogitKernels& logit_kernels(CpuIsa isa) {
       return cpu::avx2::logit_kernels();
     case CpuIsa::avx512:
     case CpuIsa::avx512_vnni:
+    case CpuIsa::avx512_bf16:
       return cpu::avx512::logit_kernels();
   }
   check_failed("isa", __FILE__, __LINE__, "unknown instruction set");

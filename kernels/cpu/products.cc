@@ -31,6 +31,7 @@ const ProductKernels& product_kernels(CpuIsa isa) {
     case CpuIsa::avx512:
       return avx512::product_kernels();
     case CpuIsa::avx512_vnni:
+    case CpuIsa::avx512_bf16:  // no bf16 dots here
       return vnni::product_kernels();
   }
   check_failed("isa", __FILE__, __LINE__, "unknown instruction set");

@@ -21,7 +21,7 @@
 namespace echelon::cpu {
 
 inline std::string name_of(CpuIsa isa) {
-  const char* const names[] = {"portable", "avx2", "avx512", "avx512_vnni"};
+  const char* const names[] = {"portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16"};
   return names[static_cast<int>(isa)];
 }
 

@@ -102,7 +102,11 @@ TEST_P(RopeTest, QueriesKeysAndCacheAreWhatTheDefinitionSays) {
           ASSERT_NEAR(out[d], expected[d], 3e-6 * (1 + std::fabs(expected[d])))
               << "row " << r << " head " << h << " " << d;
           if (is_query) continue;
-          const int at = is_value ? (kBlockTokens + slot) * test.head_dim + d : d * kBlockTokens + slot;
+          int at = is_value ? (kBlockTokens + slot) * test.head_dim + d : d * kBlockTokens + slot;
+          if (test.type == KvType::bf16) {  // pairs of tokens, or of dims, side by side
+            at = is_value ? (kBlockTokens + slot / 2 * 2) * test.head_dim + 2 * d + slot % 2
+                          : (d / 2 * kBlockTokens + slot) * 2 + d % 2;
+          }
           if (test.type == KvType::int8) {
             float m = 0;
             for (int i = 0; i < test.head_dim; ++i) m = std::max(m, std::fabs(out[i]));

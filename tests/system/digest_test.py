@@ -45,11 +45,11 @@ def all_cells():
     cells += [(1, few_blocks, {}), (2, ["-pp", 2, *few_blocks], {}), (2, ["-tp", 2, *few_blocks], {})]
     cells += [(1, ["--threads", threads], {}) for threads in (1, 2, 3)]
     cells += [(1, ["--no-enable-prefix-caching"], {})]
-    return cells + [(1, ["--cpu-isa", isa], {}) for isa in ("portable", "avx2", "avx512", "vnni") if has_isa(isa)]
+    return cells + [(1, ["--cpu-isa", isa], {}) for isa in ("portable", "avx2", "avx512", "vnni", "bf16") if has_isa(isa)]
 
 
 def has_isa(isa):
-    flag = {"portable": "fpu", "avx2": "avx2", "avx512": "avx512bw", "vnni": "avx512_vnni"}[isa]
+    flag = {"portable": "fpu", "avx2": "avx2", "avx512": "avx512bw", "vnni": "avx512_vnni", "bf16": "avx512_bf16"}[isa]
     return flag in pathlib.Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split()
 
 

@@ -18,6 +18,12 @@
 //   acc = fma(acc_a, exp(m_a - M), acc_b * exp(m_b - M))
 // and at the end out_d = acc_d / l.
 //
+// With a cache of KvType::bf16 queries and p_j are rounded to bf16 (nearest even), and pairs go together, the odd one
+// first: vdpbf16ps does that, and machines without it follow. q' and p' are the rounded ones, i counts pairs:
+//   score_j = (chain over i ascending: fma(q'_2i, k_j2i, fma(q'_2i+1, k_j2i+1, score)), from 0) * scale; then softcap
+//   l_lane  = fma(l_lane, c, p'_(2 lane)) + p'_(2 lane + 1)
+//   acc_d   = acc_d * c, then fma(p'_2i, v_2id, fma(p'_2i+1, v_2i+1d, acc_d)) over pairs with a visible key ascending; the
+//             hidden key of a pair is p = v = 0
 // A cache of KvType::int8 holds K and V of a token and KV head as codes and one float32 scale each (store_keys,
 // store_values), a function of that token's head alone:
 //   m = largest |x| over the head's dims, by bit pattern; below 2^-119 codes and scale are 0 (it would be subnormal)
@@ -46,66 +52,76 @@ inline constexpr int kTilesPerSpan = kAttentionSpan / kAttentionTile;
 static_assert(kAttentionTile == kBlockTokens && kAttentionTile == 2 * kVirtualLanes);
 
 /// One tile's numbers of every query.
+template <typename T>
 struct TileState {
-  alignas(64) float scores[kMaxTaskQueries * kAttentionTile];  // then p, times the scale of V if there is one
-  alignas(64) float rescale[16];                               // c
-  int from[kMaxTaskQueries], end[kMaxTaskQueries];             // visible keys of the tile
-  int common_from, common_end;                                 // seen by all queries
+  alignas(64) float scores[kMaxTaskQueries * kAttentionTile];
+  alignas(64) typename FoldOf<T>::Stored weights[kMaxTaskQueries * kAttentionTile];  // p, times the scale of V if any
+  alignas(64) float rescale[16];                                                     // c
+  int from[kMaxTaskQueries], end[kMaxTaskQueries];                                   // visible keys of the tile
+  int common_from, common_end;                                                       // seen by all queries
 };
 
-/// acc[r][v] = fma(a[r * a_stride + i], b[i * b_stride + 16 v ..], acc[r][v]) for i = 0 .. n - 1.
+/// n rows of b (of kStep elements a column) against the n values, or pairs, of each of R rows of a.
 template <int R, int V, typename T>
-static inline __attribute__((always_inline)) void fold(const float* a, int64_t a_stride, const T* b, int64_t b_stride,
-                                                       int n, const T* ahead, F32x16 (&acc)[R][V]) {
+static inline __attribute__((always_inline)) void fold(const typename FoldOf<T>::Stored* a, int64_t a_stride,
+                                                       const T* b, int64_t b_stride, int n, const T* ahead,
+                                                       F32x16 (&acc)[R][V]) {
+  using Fold = FoldOf<T>;
+  constexpr int kElements = 16 * Fold::kStep;
 #pragma GCC unroll 4
   for (int i = 0; i < n; ++i) {
-    prefetch(ahead + i * b_stride);
-    if (sizeof(T) == 4 && V == 2) prefetch(ahead + i * b_stride + 16);
-    F32x16 lanes[V];
-    load_lanes<V>(b + i * b_stride, lanes);
+    for (int e = 0; e < V * kElements; e += static_cast<int>(64 / sizeof(T))) prefetch(ahead + i * b_stride + e);
+    typename Fold::Lanes lanes[V];
+    for (int v = 0; v < V; ++v) lanes[v] = Fold::lanes(b + i * b_stride + v * kElements);
     for (int r = 0; r < R; ++r) {
-      const F32x16 value = set1(a[r * a_stride + i]);
-      for (int v = 0; v < V; ++v) acc[r][v] = fma(value, lanes[v], acc[r][v]);
+      const typename Fold::Value value = Fold::value(a + r * a_stride + i * Fold::kStep);
+      for (int v = 0; v < V; ++v) acc[r][v] = Fold::add(value, lanes[v], acc[r][v]);
     }
   }
 }
 
 template <int R, typename T>
-static void score_rows(const float* queries, int head_dim, const T* keys, const T* ahead, float* scores) {
+static void score_rows(const typename FoldOf<T>::Stored* queries, int head_dim, const T* keys, const T* ahead,
+                       float* scores) {
+  constexpr int kStep = FoldOf<T>::kStep;
   for (int key = 0; key < kAttentionTile; key += 16 * kFoldVectors) {
     F32x16 acc[R][kFoldVectors];
     for (int r = 0; r < R; ++r) {
       for (int v = 0; v < kFoldVectors; ++v) acc[r][v] = zero();
     }
-    fold(queries, kQueryStride, keys + key, kAttentionTile, head_dim, ahead + key, acc);
+    fold<R, kFoldVectors, T>(queries, kQueryStride, keys + key * kStep, kAttentionTile * kStep, head_dim / kStep,
+                             ahead + key * kStep, acc);
     for (int r = 0; r < R; ++r) {
-      restore_order<T>(acc[r]);
       for (int v = 0; v < kFoldVectors; ++v) store(scores + r * kAttentionTile + key + 16 * v, acc[r][v]);
     }
   }
 }
 
 template <int R, int V, typename T>
-static inline void value_columns(const float* p, const float* rescale, int num_keys, const T* values, int head_dim,
-                                 const T* ahead, float* out) {
+static inline void value_columns(const typename FoldOf<T>::Stored* p, const float* rescale, int num_rows,
+                                 const T* values, int head_dim, const T* ahead, float* out) {
   F32x16 acc[R][V];
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < V; ++v) acc[r][v] = mul(load(out + r * head_dim + 16 * v), set1(rescale[r]));
   }
-  fold(p, kAttentionTile, values, head_dim, num_keys, ahead, acc);
+  fold<R, V, T>(p, kAttentionTile, values, int64_t{head_dim} * FoldOf<T>::kStep, num_rows, ahead, acc);
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < V; ++v) store(out + r * head_dim + 16 * v, acc[r][v]);
   }
 }
 
+/// num_rows: of V, each of kStep keys.
 template <int R, typename T>
-static void value_rows(const float* p, const float* rescale, int num_keys, const T* values, int head_dim,
-                       const T* ahead, float* out) {
+static void value_rows(const typename FoldOf<T>::Stored* p, const float* rescale, int num_rows, const T* values,
+                       int head_dim, const T* ahead, float* out) {
+  constexpr int kStep = FoldOf<T>::kStep;
   int d = 0;
   for (; d + 16 * kFoldVectors <= head_dim; d += 16 * kFoldVectors) {
-    value_columns<R, kFoldVectors>(p, rescale, num_keys, values + d, head_dim, ahead + d, out + d);
+    value_columns<R, kFoldVectors, T>(p, rescale, num_rows, values + d * kStep, head_dim, ahead + d * kStep, out + d);
   }
-  for (; d < head_dim; d += 16) value_columns<R, 1>(p, rescale, num_keys, values + d, head_dim, ahead + d, out + d);
+  for (; d < head_dim; d += 16) {
+    value_columns<R, 1, T>(p, rescale, num_rows, values + d * kStep, head_dim, ahead + d * kStep, out + d);
+  }
 }
 
 /// Calls f.template operator()<R>(first row) for pieces of R rows that cover num_rows.
@@ -130,7 +146,8 @@ static inline void for_row_pieces(int num_rows, F f) {
 }
 
 /// Fills from and end of a tile, and the keys that all queries see.
-static void visible_keys(const AttentionTask& task, int first_key, TileState& tile) {
+template <typename T>
+static void visible_keys(const AttentionTask& task, int first_key, TileState<T>& tile) {
   tile.common_from = 0;
   tile.common_end = kAttentionTile;
   for (int r = 0; r < task.num_queries; ++r) {
@@ -143,43 +160,66 @@ static void visible_keys(const AttentionTask& task, int first_key, TileState& ti
   }
 }
 
+/// acc = acc * c + p V over keys [first, end) of query r. A pair of which it sees one key enters with zeros for the
+/// other, which may be anything.
+template <typename T>
+static void fold_own_keys(const TileState<T>& tile, int r, int first, int end, float rescale, const T* values,
+                          int head_dim, const T* ahead, float* acc) {
+  constexpr int kStep = FoldOf<T>::kStep;
+  const auto rows = [&](int from, int n, const T* data) {
+    value_rows<1, T>(tile.weights + r * kAttentionTile + from * kStep, &rescale, n, data, head_dim,
+                     ahead + int64_t{from} * kStep * head_dim, acc);
+    rescale = 1;
+  };
+  const auto seen_half = [&](int key) {
+    alignas(64) T row[2 * kMaxHeadDim];
+    const T* pairs = values + int64_t{key / 2} * 2 * head_dim;
+    for (int d = 0; d < 2 * head_dim; ++d) row[d] = (d & 1) == (key & 1) ? pairs[d] : T{0};
+    rows(key / 2, 1, row);
+  };
+  if (kStep == 2 && first < end && first % 2 != 0) seen_half(first++);
+  const int whole = (end - first) / kStep;
+  if (whole > 0) rows(first / kStep, whole, values + int64_t{first} * head_dim);
+  if (kStep == 2 && first < end && end % 2 != 0) seen_half(end - 1);
+}
+
 /// acc = acc * c + p V over the visible keys of each query: its keys before those that all see, those, and its keys
 /// after them.
 template <typename T>
-static void fold_values(const AttentionTask& task, const TileState& tile, const T* values, const T* ahead, float* acc) {
-  const int head_dim = task.head_dim, from = tile.common_from, end = tile.common_end;
-  const auto keys_of_one = [&](int r, int first, int last, const float* rescale) {
-    value_rows<1>(tile.scores + r * kAttentionTile + first, rescale, last - first, values + first * head_dim, head_dim,
-                  ahead + first * head_dim, acc + r * head_dim);
-  };
-  if (from >= end) {  // some query sees none of the keys another sees
+static void fold_values(const AttentionTask& task, const TileState<T>& tile, const T* values, const T* ahead,
+                        float* acc) {
+  constexpr int kStep = FoldOf<T>::kStep;
+  const int head_dim = task.head_dim;
+  const int from = (tile.common_from + kStep - 1) / kStep * kStep, end = tile.common_end / kStep * kStep;
+  if (from >= end) {  // no key, or no pair, that all see
     for (int r = 0; r < task.num_queries; ++r) {
-      if (tile.from[r] < tile.end[r]) keys_of_one(r, tile.from[r], tile.end[r], tile.rescale + r);
+      if (tile.from[r] >= tile.end[r]) continue;
+      fold_own_keys(tile, r, tile.from[r], tile.end[r], tile.rescale[r], values, head_dim, ahead, acc + r * head_dim);
     }
     return;
   }
-  const float one[kMaxTaskQueries] = {1, 1, 1, 1, 1, 1, 1, 1};
   float rescale[kMaxTaskQueries];
   for (int r = 0; r < task.num_queries; ++r) {
     rescale[r] = tile.rescale[r];
     if (tile.from[r] == from) continue;
-    keys_of_one(r, tile.from[r], from, rescale + r);
+    fold_own_keys(tile, r, tile.from[r], from, rescale[r], values, head_dim, ahead, acc + r * head_dim);
     rescale[r] = 1;
   }
   for_row_pieces(task.num_queries, [&]<int R>(int r) {
-    value_rows<R>(tile.scores + r * kAttentionTile + from, rescale + r, end - from, values + from * head_dim, head_dim,
-                  ahead + from * head_dim, acc + r * head_dim);
+    value_rows<R, T>(tile.weights + r * kAttentionTile + from, rescale + r, (end - from) / kStep,
+                     values + int64_t{from} * head_dim, head_dim, ahead + int64_t{from} * head_dim, acc + r * head_dim);
   });
   for (int r = 0; r < task.num_queries; ++r) {
-    if (tile.end[r] > end) keys_of_one(r, end, tile.end[r], one);
+    if (tile.end[r] > end) fold_own_keys(tile, r, end, tile.end[r], 1.0f, values, head_dim, ahead, acc + r * head_dim);
   }
 }
 
 /// Raw scores -> the weights of the values, and the running maximum and sums. key_scales: a tile's scales of K and then
 /// of V; null for types that have none.
-template <bool HasScales>
-static void soft_max_tile(const AttentionTask& task, const float* key_scales, TileState& tile, float* max_score,
+template <typename T>
+static void soft_max_tile(const AttentionTask& task, const float* key_scales, TileState<T>& tile, float* max_score,
                           F32x16* sums) {
+  constexpr bool HasScales = sizeof(T) == 1;
   alignas(64) float change[16] = {};
   const float infinity = __builtin_inff();
   for (int r = 0; r < task.num_queries; ++r) {
@@ -216,27 +256,44 @@ static void soft_max_tile(const AttentionTask& task, const float* key_scales, Ti
     float* scores = tile.scores + r * kAttentionTile;
     const F32x16 low = exp_not_positive(sub(load(scores), set1(max_score[r])));
     const F32x16 high = exp_not_positive(sub(load(scores + 16), set1(max_score[r])));
-    if constexpr (HasScales) {  // scales of hidden keys may be anything: fold_values does not read those weights
-      store(scores, mul(low, load(key_scales + kAttentionTile)));
-      store(scores + 16, mul(high, load(key_scales + kAttentionTile + 16)));
+    auto* weights = tile.weights + r * kAttentionTile;
+    F32x16 first = low, second = high;
+    if constexpr (sizeof(T) == 2) {
+      store_rounded(weights, low, high, first, second);
+    } else if constexpr (HasScales) {  // scales of hidden keys may be anything: fold_values does not read those weights
+      store(weights, mul(low, load(key_scales + kAttentionTile)));
+      store(weights + 16, mul(high, load(key_scales + kAttentionTile + 16)));
     } else {
-      store(scores, low);
-      store(scores + 16, high);
+      store(weights, low);
+      store(weights + 16, high);
     }
-    sums[r] = add(fma(sums[r], set1(tile.rescale[r]), low), high);
+    sums[r] = add(fma(sums[r], set1(tile.rescale[r]), first), second);
+  }
+}
+
+template <typename T>
+static void keep_query(const float* query, int head_dim, typename FoldOf<T>::Stored* out) {
+  if constexpr (sizeof(T) != 2) {
+    std::memcpy(out, query, sizeof(float) * static_cast<size_t>(head_dim));
+    return;
+  } else {
+    F32x16 even, odd;
+    for (int d = 0; d < head_dim; d += 32) {
+      store_rounded(out + d, load(query + d), d + 16 < head_dim ? load(query + d + 16) : zero(), even, odd);
+    }
   }
 }
 
 template <typename T>
 static void attend_span_of(const AttentionTask& task, int span, const AttentionPartial& out) {
   const int num_queries = task.num_queries, head_dim = task.head_dim;
-  alignas(64) float queries[kMaxTaskQueries * kQueryStride];
-  TileState tile;
+  alignas(64) typename FoldOf<T>::Stored queries[kMaxTaskQueries * kQueryStride];
+  TileState<T> tile;
   F32x16 sums[kMaxTaskQueries];
   float max_score[kMaxTaskQueries];
   bool saw_keys[kMaxTaskQueries] = {};
   for (int r = 0; r < num_queries; ++r) {
-    std::memcpy(queries + r * kQueryStride, task.queries[r], sizeof(float) * static_cast<size_t>(head_dim));
+    keep_query<T>(task.queries[r], head_dim, queries + r * kQueryStride);
     sums[r] = zero();
     max_score[r] = -__builtin_inff();
   }
@@ -253,7 +310,7 @@ static void attend_span_of(const AttentionTask& task, int span, const AttentionP
     const uint8_t* next = t < last_tile ? task.block0 + task.blocks[t + 1] * task.block_bytes : task.next;
     const T* ahead = next != nullptr ? reinterpret_cast<const T*>(next) : keys;
     for_row_pieces(num_queries, [&]<int R>(int r) {
-      score_rows<R>(queries + r * kQueryStride, head_dim, keys, ahead, tile.scores + r * kAttentionTile);
+      score_rows<R, T>(queries + r * kQueryStride, head_dim, keys, ahead, tile.scores + r * kAttentionTile);
     });
     visible_keys(task, t * kAttentionTile, tile);
     for (int r = 0; r < num_queries; ++r) saw_keys[r] = saw_keys[r] || tile.from[r] < tile.end[r];
@@ -263,7 +320,7 @@ static void attend_span_of(const AttentionTask& task, int span, const AttentionP
       scales = reinterpret_cast<const float*>(keys + 2 * value_offset);
       for (int i = 0; i < 4; ++i) prefetch(ahead + 2 * value_offset + 64 * i);
     }
-    soft_max_tile<kHasScales>(task, scales, tile, max_score, sums);
+    soft_max_tile<T>(task, scales, tile, max_score, sums);
     const T* values = keys + value_offset;
     fold_values(task, tile, values, ahead + value_offset, out.acc);
   }
@@ -307,33 +364,10 @@ static void merge_spans(const AttentionTask& task, const AttentionPartial& total
   }
 }
 
-template <typename T, int V>
-static inline void finish_columns(const float* acc, F32x16 sum, float* out) {
-  F32x16 lanes[V];
-  for (int v = 0; v < V; ++v) lanes[v] = div(load(acc + 16 * v), sum);
-  restore_order<T>(lanes);
-  for (int v = 0; v < V; ++v) store(out + 16 * v, lanes[v]);
-}
-
-template <typename T>
-static void finish_of(const AttentionTask& task, const AttentionPartial& total, float* out) {
+static void finish_attention(const AttentionTask& task, const AttentionPartial& total, float* out) {
   for (int r = 0; r < task.num_queries; ++r) {
     const F32x16 sum = set1(total.sum[r]);
-    const float* acc = total.acc + r * task.head_dim;
-    float* row = out + r * task.head_dim;
-    int d = 0;
-    for (; d + 16 * kFoldVectors <= task.head_dim; d += 16 * kFoldVectors) {
-      finish_columns<T, kFoldVectors>(acc + d, sum, row + d);
-    }
-    for (; d < task.head_dim; d += 16) finish_columns<T, 1>(acc + d, sum, row + d);
-  }
-}
-
-static void finish_attention(const AttentionTask& task, const AttentionPartial& total, float* out) {
-  if (task.type == KvType::bf16) {
-    finish_of<uint16_t>(task, total, out);
-  } else {
-    finish_of<float>(task, total, out);
+    for (int d = r * task.head_dim; d < (r + 1) * task.head_dim; d += 16) store(out + d, div(load(total.acc + d), sum));
   }
 }
 

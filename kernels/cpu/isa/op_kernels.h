@@ -28,8 +28,7 @@ struct AttentionTask {
   int window = 0;                ///< keys a query sees, itself included; 0: all
 };
 
-/// Folded keys of each query of a task, before the division. sum < 0: no key was visible. The order of acc's columns is
-/// the kernels' own (finish_attention restores it).
+/// Folded keys of each query of a task, before the division. sum < 0: no key was visible.
 struct AttentionPartial {
   float* max = nullptr;  ///< [num_queries]
   float* sum = nullptr;  ///< [num_queries]
@@ -74,6 +73,9 @@ namespace avx2 {
 const OpKernels& op_kernels();
 }
 namespace avx512 {
+const OpKernels& op_kernels();
+}
+namespace bf16 {
 const OpKernels& op_kernels();
 }
 

@@ -158,9 +158,9 @@ static void store_keys(const float* tokens, int64_t stride, int num_tokens, int 
     return;
   }
   for (int d = 0; d < head_dim; ++d) {
-    if (type == KvType::bf16) {
-      uint16_t* out = reinterpret_cast<uint16_t*>(keys) + d * kBlockTokens + first_slot;
-      for (int t = 0; t < num_tokens; ++t) out[t] = narrow_to_bf16(tokens[t * stride + d]);
+    if (type == KvType::bf16) {  // a pair of dims of one token side by side
+      uint16_t* out = reinterpret_cast<uint16_t*>(keys) + (d / 2 * kBlockTokens + first_slot) * 2 + d % 2;
+      for (int t = 0; t < num_tokens; ++t) out[2 * t] = narrow_to_bf16(tokens[t * stride + d]);
     } else {
       float* out = reinterpret_cast<float*>(keys) + d * kBlockTokens + first_slot;
       for (int t = 0; t < num_tokens; ++t) out[t] = tokens[t * stride + d];
@@ -176,8 +176,9 @@ static void store_values(const float* tokens, int64_t stride, int num_tokens, in
       int8_t* out = reinterpret_cast<int8_t*>(values) + (first_slot + t) * head_dim;
       scales[first_slot + t] = quantize_head(in, head_dim, out);
     } else if (type == KvType::bf16) {
-      uint16_t* out = reinterpret_cast<uint16_t*>(values) + (first_slot + t) * head_dim;
-      for (int d = 0; d < head_dim; ++d) out[d] = narrow_to_bf16(in[d]);
+      const int slot = first_slot + t;  // a dim of two tokens side by side; the other may be another thread's
+      uint16_t* out = reinterpret_cast<uint16_t*>(values) + slot / 2 * 2 * head_dim + slot % 2;
+      for (int d = 0; d < head_dim; ++d) out[2 * d] = narrow_to_bf16(in[d]);
     } else {
       std::memcpy(reinterpret_cast<float*>(values) + (first_slot + t) * head_dim, in,
                   sizeof(float) * static_cast<size_t>(head_dim));

@@ -6,6 +6,16 @@
 
 namespace echelon::cpu::ECHELON_ISA {
 
+/// Nearest even; subnormals become 0 with their sign; a NaN stays a (quiet) NaN: vcvtne2ps2bf16.
+static inline uint16_t narrow_to_bf16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const uint16_t rounded = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+  const uint16_t quiet = static_cast<uint16_t>((bits >> 16) | 0x40u);
+  const uint16_t number = (bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded;
+  return (bits & 0x7f800000u) == 0 ? static_cast<uint16_t>(bits >> 16 & 0x8000u) : number;
+}
+
 #if defined(__AVX512F__)
 
 inline constexpr int kFoldRows = 8, kFoldVectors = 2;  // 16 of 32 registers
@@ -39,25 +49,33 @@ static inline F32x16 round(F32x16 a) {
 /// p * 2^n for whole n in [-151, 129], rounded once: a result below 2^-126 is 0.
 static inline F32x16 scale_by_power(F32x16 p, F32x16 n) { return {_mm512_scalef_ps(p.v, n.v)}; }
 
-/// 32 bf16 widened with one load and two operations: even elements, odd elements.
-static inline void load_scrambled(const uint16_t* p, F32x16 (&out)[2]) {
+/// Even and odd elements of a, b (32 consecutive ones).
+static inline void unzip(F32x16 a, F32x16 b, F32x16& even, F32x16& odd) {
+  const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  even.v = _mm512_permutex2var_ps(a.v, evens, b.v);
+  odd.v = _mm512_permutex2var_ps(a.v, _mm512_or_si512(evens, _mm512_set1_epi32(1)), b.v);
+}
+/// 32 bf16 widened: even elements, odd elements.
+static inline void load_pairs(const uint16_t* p, F32x16& even, F32x16& odd) {
   const __m512i pairs = _mm512_loadu_si512(p);
-  out[0].v = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
-  out[1].v = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+  even.v = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+  odd.v = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+}
+/// To the nearest bf16, ties to even; subnormals become 0; a NaN stays a (quiet) NaN.
+static inline F32x16 round_to_bf16(F32x16 a) {
+  const __m512i bits = _mm512_castps_si512(a.v), top = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  const __m512i last = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), last);
+  const __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+  rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+  const __mmask16 normal = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x7f800000));
+  const __m512i kept = _mm512_mask_blend_epi32(normal, _mm512_set1_epi32(static_cast<int>(0x80000000u)), top);
+  return {_mm512_castsi512_ps(_mm512_and_si512(rounded, kept))};
 }
 /// 16 whole numbers, exact in float.
 static inline F32x16 load_int8(const int8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
-/// Back into the order of the elements.
-static inline void unscramble(F32x16 (&v)[2]) {
-  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-  const __m512 even = v[0].v;
-  v[0].v = _mm512_permutex2var_ps(even, low, v[1].v);
-  v[1].v = _mm512_permutex2var_ps(even, high, v[1].v);
-}
-
 #elif defined(__AVX2__)
 
 inline constexpr int kFoldRows = 4, kFoldVectors = 1;  // 8 of 16 registers
@@ -100,21 +118,40 @@ static inline __m256 scale_half(__m256 p, __m256 whole) {
 }
 static inline F32x16 scale_by_power(F32x16 p, F32x16 n) { return {scale_half(p.lo, n.lo), scale_half(p.hi, n.hi)}; }
 
-static inline void load_scrambled(const uint16_t* p, F32x16 (&out)[1]) {
-  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  out[0].lo = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
-  out[0].hi = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+static inline void unzip(F32x16 a, F32x16 b, F32x16& even, F32x16& odd) {
+  const auto half = [](__m256 x, __m256 y, auto shuffle) {
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(shuffle(x, y)), 0xd8));
+  };
+  const auto evens = [](__m256 x, __m256 y) { return _mm256_shuffle_ps(x, y, 0x88); };
+  const auto odds = [](__m256 x, __m256 y) { return _mm256_shuffle_ps(x, y, 0xdd); };
+  even = {half(a.lo, a.hi, evens), half(b.lo, b.hi, evens)};
+  odd = {half(a.lo, a.hi, odds), half(b.lo, b.hi, odds)};
 }
+static inline void load_pairs(const uint16_t* p, F32x16& even, F32x16& odd) {
+  const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 16));
+  const __m256i top = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  even = {_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))};
+  odd = {_mm256_castsi256_ps(_mm256_and_si256(low, top)), _mm256_castsi256_ps(_mm256_and_si256(high, top))};
+}
+static inline __m256 round_half_to_bf16(__m256 a) {
+  const __m256i bits = _mm256_castps_si256(a), top = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  const __m256i last = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), last);
+  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  const __m256 nan = _mm256_cmp_ps(a, a, _CMP_UNORD_Q);
+  const __m256i value = _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(nan));
+  const __m256i exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7f800000));
+  const __m256i tiny = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
+  const __m256i kept = _mm256_blendv_epi8(top, _mm256_set1_epi32(static_cast<int>(0x80000000u)), tiny);
+  return _mm256_castsi256_ps(_mm256_and_si256(value, kept));
+}
+static inline F32x16 round_to_bf16(F32x16 a) { return {round_half_to_bf16(a.lo), round_half_to_bf16(a.hi)}; }
 static inline F32x16 load_int8(const int8_t* p) {
   const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)),
           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(codes, codes)))};
 }
-static inline void unscramble(F32x16 (&v)[1]) {
-  const __m256 a = _mm256_unpacklo_ps(v[0].lo, v[0].hi), b = _mm256_unpackhi_ps(v[0].lo, v[0].hi);
-  v[0] = {_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31)};
-}
-
 #else
 
 inline constexpr int kFoldRows = 1, kFoldVectors = 1;
@@ -152,11 +189,22 @@ static inline F32x16 scale_by_power(F32x16 p, F32x16 n) {
   });
 }
 
-static inline void load_scrambled(const uint16_t* p, F32x16 (&out)[1]) { out[0] = load_bf16(p); }
+static inline void unzip(F32x16 a, F32x16 b, F32x16& even, F32x16& odd) {
+  for (int i = 0; i < 16; ++i) {
+    even.v[i] = i < 8 ? a.v[2 * i] : b.v[2 * i - 16];
+    odd.v[i] = i < 8 ? a.v[2 * i + 1] : b.v[2 * i - 15];
+  }
+}
+static inline void load_pairs(const uint16_t* p, F32x16& even, F32x16& odd) {
+  even = each([=](int i) { return widen_bf16(p[2 * i]); });
+  odd = each([=](int i) { return widen_bf16(p[2 * i + 1]); });
+}
+static inline F32x16 round_to_bf16(F32x16 a) {
+  return each([&](int i) { return widen_bf16(narrow_to_bf16(a.v[i])); });
+}
 static inline F32x16 load_int8(const int8_t* p) {
   return each([=](int i) { return static_cast<float>(p[i]); });
 }
-static inline void unscramble(F32x16 (&)[1]) {}
 
 #endif
 
@@ -170,40 +218,79 @@ static inline double sum_lanes(F64x16 a) {
   return v[0];
 }
 
-/// Vectors of 16 consecutive elements, widened. bf16 in full width comes in an order of its own (load_scrambled), which
-/// `restore_order` undoes: lanes never mix in between, so no bit depends on it.
-template <int V>
-static inline void load_lanes(const float* p, F32x16 (&out)[V]) {
-  for (int v = 0; v < V; ++v) out[v] = load(p + 16 * v);
-}
-template <int V>
-static inline void load_lanes(const uint16_t* p, F32x16 (&out)[V]) {
-  if constexpr (V == kFoldVectors) {
-    load_scrambled(p, out);
-  } else {
-    for (int v = 0; v < V; ++v) out[v] = load_bf16(p + 16 * v);
+/// What attention's inner loop does with one row of the cache, T its elements: Lanes of 16 columns against one Value
+/// for all, accumulated. A bf16 row holds kStep = 2 elements of each column side by side, which are multiplied one after
+/// the other, the second (odd) first: so does vdpbf16ps, which rounds after each, to nearest even, and takes subnormals
+/// for 0. Stored: how the broadcast side is kept.
+template <typename T>
+struct FoldOf {
+  static constexpr int kStep = 1;
+  using Stored = float;
+  using Lanes = F32x16;
+  using Value = F32x16;
+  static Lanes lanes(const float* p) { return load(p); }
+  static Lanes lanes(const int8_t* p) { return load_int8(p); }
+  static Value value(const float* p) { return set1(*p); }
+  static F32x16 add(Value value, Lanes lanes, F32x16 acc) { return fma(value, lanes, acc); }
+};
+
+#if defined(__AVX512BF16__)
+
+template <>
+struct FoldOf<uint16_t> {
+  static constexpr int kStep = 2;
+  using Stored = uint16_t;
+  using Lanes = __m512i;
+  using Value = __m512i;
+  static Lanes lanes(const uint16_t* p) { return _mm512_loadu_si512(p); }
+  static Value value(const uint16_t* p) {
+    int32_t pair;
+    std::memcpy(&pair, p, sizeof pair);
+    return _mm512_set1_epi32(pair);
   }
+  static F32x16 add(Value value, Lanes lanes, F32x16 acc) {
+    return {_mm512_dpbf16_ps(acc.v, reinterpret_cast<__m512bh>(lanes), reinterpret_cast<__m512bh>(value))};
+  }
+};
+/// 32 consecutive elements to bf16; even and odd become what was stored.
+static inline void store_rounded(uint16_t* out, F32x16 a, F32x16 b, F32x16& even, F32x16& odd) {
+  const __m512i pairs = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b.v, a.v));
+  _mm512_storeu_si512(out, pairs);
+  even.v = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+  odd.v = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
 }
-template <int V>
-static inline void load_lanes(const int8_t* p, F32x16 (&out)[V]) {
-  for (int v = 0; v < V; ++v) out[v] = load_int8(p + 16 * v);
+
+#else
+
+template <>
+struct FoldOf<uint16_t> {
+  static constexpr int kStep = 2;
+  using Stored = float;
+  struct Lanes {
+    F32x16 even, odd;
+  };
+  using Value = Lanes;
+  static Lanes lanes(const uint16_t* p) {
+    Lanes result;
+    load_pairs(p, result.even, result.odd);
+    return result;
+  }
+  static Value value(const float* p) { return {set1(p[0]), set1(p[1])}; }
+  static F32x16 add(Value value, Lanes lanes, F32x16 acc) {
+    return fma(value.even, lanes.even, fma(value.odd, lanes.odd, acc));
+  }
+};
+static inline void store_rounded(float* out, F32x16 a, F32x16 b, F32x16& even, F32x16& odd) {
+  const F32x16 low = round_to_bf16(a), high = round_to_bf16(b);
+  store(out, low);
+  store(out + 16, high);
+  unzip(low, high, even, odd);
 }
-template <typename T, int V>
-static inline void restore_order(F32x16 (&lanes)[V]) {
-  if constexpr (sizeof(T) == 2 && V == kFoldVectors) unscramble(lanes);
-}
+
+#endif
 
 /// To the second-level cache. Any address.
 static inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
-
-/// Nearest even; a NaN stays a (quiet) NaN.
-static inline uint16_t narrow_to_bf16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const uint16_t rounded = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-  const uint16_t quiet = static_cast<uint16_t>((bits >> 16) | 0x40u);
-  return (bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded;
-}
 
 /// e^x for x <= 0 (above 89 the range of n is left). Relative error below 1.1e-7 down to -87.3; 0 below; a NaN stays
 /// one. x = n ln 2 + r with |r| <= ln 2 / 2; a polynomial of degree 6 in r (Chebyshev interpolation of (e^r - 1 - r) /
