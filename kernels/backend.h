@@ -110,7 +110,8 @@ struct RopePlan {
 
 /// The KV cache of one rank: num_blocks blocks of 32 tokens; one block holds all local layers, inside a layer its KV heads, inside a
 /// head K as [head_dim][32], V as [32][head_dim] and, with int8 only, a float32 scale of each token for K [32] and for V [32],
-/// one after the other. With bf16 pairs lie side by side: K as [head_dim / 2][32][2], V as [16][head_dim][2]. A head is a multiple of 16 wide, so each of the pieces is 64-byte aligned.
+/// one after the other. With bf16 pairs lie side by side: K as [head_dim / 2][32][2], V as [16][head_dim][2]. A head is a
+/// multiple of 16 wide, so each of the pieces is 64-byte aligned.
 struct KvCacheView {
   std::byte* data = nullptr;
   KvType type = KvType::bf16;
@@ -216,8 +217,8 @@ struct CpuBackendOptions {
 
 /// The best this machine runs.
 CpuIsa best_cpu_isa();
-/// "auto" (the best), "portable", "avx2", "avx512", "vnni", "bf16" or a name of to_string(). Throws Error(Part::kernels) for an unknown
-/// name, or one this machine lacks.
+/// "auto" (the best), "portable", "avx2", "avx512", "vnni", "bf16" or a name of to_string(). Throws Error(Part::kernels) for an
+/// unknown name, or one this machine lacks.
 CpuIsa parse_cpu_isa(std::string_view name);
 std::string_view to_string(CpuIsa isa);
 

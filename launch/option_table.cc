@@ -27,7 +27,7 @@ constexpr int64_t kMaxKvBytes = int64_t{1} << 46;
 
 constexpr std::string_view kComputeNames[] = {"auto", "int8", "bf16", "f32"};
 constexpr std::string_view kKvTypeNames[] = {"auto", "bfloat16", "float32", "int8"};
-constexpr std::string_view kIsaNames[] = {"auto", "portable", "avx2", "avx512", "vnni"};
+constexpr std::string_view kIsaNames[] = {"auto", "portable", "avx2", "avx512", "vnni", "bf16"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
 
 /// Double-quoted YAML; control characters never get this far.
@@ -245,7 +245,7 @@ std::vector<OptionRow> engine_rows() {
              &ServeOptions::kv_cache_dtype, kKvTypeNames),
       choice({.name = "cpu-isa",
               .value_name = "ISA",
-              .help = "kernels: auto, portable, avx2, avx512 or vnni; the same bits from each"},
+              .help = "kernels: auto, portable, avx2, avx512, vnni or bf16; the same bits from each"},
              &ServeOptions::cpu_isa, kIsaNames),
       integer({.name = "threads",
                .value_name = "N",

@@ -33,7 +33,7 @@ struct ServeOptions {
   bool enable_prefix_caching = true;
   ComputeChoice compute = ComputeChoice::automatic;
   std::string kv_cache_dtype = "auto";  ///< auto, bfloat16, float32 or int8
-  std::string cpu_isa = "auto";         ///< auto, portable, avx2, avx512 or vnni
+  std::string cpu_isa = "auto";         ///< auto, portable, avx2, avx512, vnni or bf16
   int threads = 0;                      ///< compute threads per rank; 0: the host's cores divided among its ranks
   std::optional<uint64_t> seed;         ///< for requests that bring none; empty: a random one each
   std::string chat_template;            ///< file; empty: the model's own

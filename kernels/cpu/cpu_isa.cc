@@ -41,7 +41,8 @@ CpuIsa parse_cpu_isa(std::string_view name) {
     }
     return isa;
   }
-  throw Error(Part::kernels, fmt::format("instruction set '{}': expected auto, portable, avx2, avx512, vnni or bf16", name));
+  throw Error(Part::kernels,
+              fmt::format("instruction set '{}': expected auto, portable, avx2, avx512, vnni or bf16", name));
 }
 
 namespace cpu {

@@ -16,10 +16,10 @@ std::vector<CpuIsa> available_isas();
 
 /// All instruction sets Echelon has kernels for, best last.
 inline constexpr CpuIsa kAllIsas[] = {CpuIsa::portable, CpuIsa::avx2, CpuIsa::avx512, CpuIsa::avx512_vnni,
-                                     CpuIsa::avx512_bf16};
+                                      CpuIsa::avx512_bf16};
 
-/// Weights that are needed soon are best fetched into L1 (measured on AMD's family 26, Zen 5), not L2 (Zen 4, where L1's
-/// miss slots are what reading waits for; and others, not measured). Speed only.
+/// Weights that are needed soon are best fetched into L1 (measured on AMD's family 26, Zen 5), not L2 (Zen 4, where
+/// L1's miss slots are what reading waits for; and others, not measured). Speed only.
 bool prefers_prefetch_into_l1();
 
 /// Norms, gates, sums, rope and attention. The caller knows that this machine has it.

@@ -56,12 +56,14 @@ static inline void unzip(F32x16 a, F32x16 b, F32x16& even, F32x16& odd) {
   odd.v = _mm512_permutex2var_ps(a.v, _mm512_or_si512(evens, _mm512_set1_epi32(1)), b.v);
 }
 /// 32 bf16 widened: even elements, odd elements.
-static inline void load_pairs(const uint16_t* p, F32x16& even, F32x16& odd) {
-  const __m512i pairs = _mm512_loadu_si512(p);
+static inline void widen_pairs(__m512i pairs, F32x16& even, F32x16& odd) {
   even.v = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
   odd.v = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
 }
-/// To the nearest bf16, ties to even; subnormals become 0; a NaN stays a (quiet) NaN.
+static inline void load_pairs(const uint16_t* p, F32x16& even, F32x16& odd) {
+  widen_pairs(_mm512_loadu_si512(p), even, odd);
+}
+/// The value of narrow_to_bf16().
 static inline F32x16 round_to_bf16(F32x16 a) {
   const __m512i bits = _mm512_castps_si512(a.v), top = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   const __m512i last = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
@@ -76,6 +78,7 @@ static inline F32x16 round_to_bf16(F32x16 a) {
 static inline F32x16 load_int8(const int8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
+
 #elif defined(__AVX2__)
 
 inline constexpr int kFoldRows = 4, kFoldVectors = 1;  // 8 of 16 registers
@@ -152,6 +155,7 @@ static inline F32x16 load_int8(const int8_t* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)),
           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(codes, codes)))};
 }
+
 #else
 
 inline constexpr int kFoldRows = 1, kFoldVectors = 1;
@@ -219,9 +223,9 @@ static inline double sum_lanes(F64x16 a) {
 }
 
 /// What attention's inner loop does with one row of the cache, T its elements: Lanes of 16 columns against one Value
-/// for all, accumulated. A bf16 row holds kStep = 2 elements of each column side by side, which are multiplied one after
-/// the other, the second (odd) first: so does vdpbf16ps, which rounds after each, to nearest even, and takes subnormals
-/// for 0. Stored: how the broadcast side is kept.
+/// for all, accumulated. A bf16 row holds kStep = 2 elements of each column side by side, which are multiplied one
+/// after the other, the second (odd) first: so does vdpbf16ps, which rounds after each, to nearest even, and takes
+/// subnormals for 0. Stored: how the broadcast side is kept.
 template <typename T>
 struct FoldOf {
   static constexpr int kStep = 1;
@@ -256,8 +260,7 @@ struct FoldOf<uint16_t> {
 static inline void store_rounded(uint16_t* out, F32x16 a, F32x16 b, F32x16& even, F32x16& odd) {
   const __m512i pairs = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b.v, a.v));
   _mm512_storeu_si512(out, pairs);
-  even.v = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
-  odd.v = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+  widen_pairs(pairs, even, odd);
 }
 
 #else
