@@ -55,25 +55,22 @@ inline constexpr int kNibblePairRows = 0, kBytePairRows = 0;
 #endif
 static_assert(kNibbleRows <= kTileRows && kByteRows <= kTileRows);
 
-/// Pairs of blocks from so many rows on; below, one stream of weights arrives faster than two (Zen 5, 8 rows of 8-bit
-/// weights: 152 G MAC/s in pairs, 300 alone; 512 rows: 335 and 317).
-inline constexpr int64_t kNibblePairsFrom = 16, kBytePairsFrom = 128;
-
 /// How far the prefetch of a single stream of weights runs ahead. One core, SmolLM2's layers of 4-bit weights, one row:
 /// Zen 5 reads 40 GB/s without prefetch, 55 with one into L1 10 KB ahead (640 bytes ahead 36, 5 KB 48, 20 KB 55). On
 /// Zen 4 a prefetch into L1 loses. Into L2, of a model's decode of one row (2 threads, share of the read loop): none 87
 /// %, 1280 bytes ahead 92 %, 2.5 KB 84 %, 10 KB 75 %; but 4 and 8 rows, G MAC/s: none 141 and 143, 1280 bytes 115 and
 /// 129, 10 KB 153 and 159. Few are rows that do not hide the reading: up to 2 of 4-bit weights, up to 4 of 8-bit ones.
-/// A pair of blocks fetches the next pair while the last rows pass over it: 32 rows on Zen 5 279 -> 334 G MAC/s into
-/// L1, on Zen 4 144 -> 149 into L1, 158 into L2.
+/// Where several tiles of rows pass over the same weights, each fetches its part of the next block, or pair, into L2
+/// instead: on Zen 5 a step of 32 rows of SmolLM2 took 15.2 ms with the last tile fetching all, 13.1 so, no less into
+/// L1.
 inline constexpr int64_t kBytesAhead = 10 << 10, kBytesAheadOfFewRows = 1280;
 
 /// Any address; nothing is read that is not there.
-static inline void prefetch_unit(const uint8_t* p, int bytes, bool into_l1) {
+static inline void prefetch_unit(const uint8_t* p, int64_t bytes, bool into_l1) {
   if (into_l1) {
-    for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 3);
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 3);
   } else {
-    for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
   }
 }
 
@@ -82,7 +79,7 @@ template <int B, int R>
 struct Tile {
   const uint8_t* weight;  ///< of the first block
   int64_t block_bytes;
-  int64_t ahead;      ///< bytes from weight to what should be fetched into L1 meanwhile; or 0
+  int64_t ahead;      ///< bytes from weight to what should be fetched meanwhile; or 0
   float* out;         ///< of the first row and block, slot 0
   const float* bias;  ///< of the first block; or null
   int num_features;   ///< of the last block; the others have 16
@@ -237,16 +234,21 @@ static void integer_rows(const ProductTask& task, const Tile<B, R>& tile, int64_
 template <Codes kCodes, bool kAffine, bool kF16, int B, int kRows>
 static void integer_blocks(const ProductTask& task, int64_t b) {
   Tile<B, kRows> tile = tile_of<B, kRows>(task, b);
-  int64_t num_rows = 0;
+  const int64_t block_bytes = B * task.block_bytes;
+  int64_t num_rows = 0, fetched = 0;
   for (int64_t row = 0; row < task.num_rows; row += num_rows, tile.out += num_rows * task.out_stride) {
     const int in_tile = static_cast<int>(row % kTileRows);
     const int64_t rows_left = task.num_rows - row, left_in_tile = kTileRows - in_tile;
     num_rows = rows_left < left_in_tile ? rows_left : left_in_tile;
     if (num_rows > kRows) num_rows = kRows;
-    const bool is_last = row + num_rows == task.num_rows;  // the weights are not needed again
-    constexpr int64_t kFewRows = kCodes == Codes::u4 ? 2 : 4;
-    const bool few = num_rows <= kFewRows && !task.prefetch_into_l1;
-    tile.ahead = !is_last ? 0 : B > 1 ? B * task.block_bytes : few ? kBytesAheadOfFewRows : kBytesAhead;
+    if (num_rows == task.num_rows) {
+      constexpr int64_t kFewRows = kCodes == Codes::u4 ? 2 : 4;
+      tile.ahead = num_rows <= kFewRows && !task.prefetch_into_l1 ? kBytesAheadOfFewRows : kBytesAhead;
+    } else {
+      const int64_t end = block_bytes * (row + num_rows) / task.num_rows / 64 * 64;
+      prefetch_unit(tile.weight + block_bytes + fetched, end - fetched, false);
+      fetched = end;
+    }
     integer_rows<kCodes, kAffine, kF16>(task, tile, row / kTileRows * task.activation_stride, in_tile,
                                         static_cast<int>(num_rows));
   }
@@ -258,7 +260,7 @@ static void integer_product(const ProductTask& task) {
   constexpr int kPairRows = kCodes == Codes::u4 ? kNibblePairRows : kBytePairRows;
   int64_t b = 0;
   if constexpr (kPairRows > 0) {
-    if (task.num_rows >= (kCodes == Codes::u4 ? kNibblePairsFrom : kBytePairsFrom)) {
+    if (task.num_rows > kRows) {  // in one tile, one stream of weights arrives faster than two
       for (; b + 2 <= task.num_blocks; b += 2) integer_blocks<kCodes, kAffine, kF16, 2, kPairRows>(task, b);
     }
   }
