@@ -60,20 +60,64 @@ void CpuActivation::set_rows(int64_t rows) {
   rows_ = rows;
 }
 
-void CpuActivation::write_row(int64_t row, int64_t first_col, const float* values, int64_t count) {
-  ECHELON_CHECK(row >= 0 && row < rows_ && first_col >= 0 && count >= 0 && count <= cols_ - first_col,
-                "row {} of {}, columns {} + {} of {}", row, rows_, first_col, count, cols_);
-  ECHELON_CHECK(first_col % kQuantGroup == 0 && (count % kQuantGroup == 0 || first_col + count == cols_),
-                "columns {} + {} cut a group", first_col, count);
-  if (count == 0) return;
-  if (has_int8()) {
-    const int64_t first = row / kTileRows * num_groups_ + first_col / kQuantGroup;
-    kernels_.quantize(values, count, groups_.get<ActivationGroup>() + first, starts_.get<ActivationStarts>() + first,
-                      static_cast<int>(row % kTileRows));
+void CpuActivation::write_rows(int64_t first_row, int64_t num_rows, int64_t first_col, const float* values,
+                               int64_t stride, int64_t count) {
+  ActivationWriter(*this).write_rows(first_row, num_rows, first_col, values, stride, count);
+}
+
+ActivationWriter::~ActivationWriter() { flush(); }
+
+inline void ActivationWriter::flush() {
+  if (num_groups_ > 0) out_.kernels_.quantize(groups_, num_groups_);
+  num_groups_ = 0;
+}
+
+inline void ActivationWriter::add(int64_t row, int64_t group, const float* values) {
+  const int64_t index = row / kTileRows * out_.num_groups_ + group;
+  groups_[num_groups_] = {.values = values,
+                          .group = out_.groups_.get<ActivationGroup>() + index,
+                          .starts = out_.starts_.get<ActivationStarts>() + index,
+                          .row = static_cast<int>(row % kTileRows)};
+  if (++num_groups_ == kMostGroups) flush();
+}
+
+void ActivationWriter::write_rows(int64_t first_row, int64_t num_rows, int64_t first_col, const float* values,
+                                  int64_t stride, int64_t count) {
+  const int64_t cols = out_.cols_;
+  ECHELON_CHECK(first_row >= 0 && num_rows >= 0 && num_rows <= out_.rows_ - first_row, "rows {} + {} of {}", first_row,
+                num_rows, out_.rows_);
+  ECHELON_CHECK(first_col >= 0 && count >= 0 && count <= cols - first_col && first_col % kQuantGroup == 0 &&
+                    (count % kQuantGroup == 0 || first_col + count == cols),
+                "columns {} + {} of {} cut a group", first_col, count, cols);
+  if (out_.has_floats()) {
+    for (int64_t r = 0; r < num_rows; ++r) {
+      std::memcpy(out_.floats_.get<float>() + (first_row + r) * out_.float_stride_ + first_col, values + r * stride,
+                  sizeof(float) * static_cast<size_t>(count));
+    }
   }
-  if (has_floats()) {
-    std::memcpy(floats_.get<float>() + row * float_stride_ + first_col, values,
-                sizeof(float) * static_cast<size_t>(count));
+  if (!out_.has_int8()) return;
+  const int64_t first_group = first_col / kQuantGroup, num_groups = count / kQuantGroup;
+  for (int64_t row = 0, end = 0; row < num_rows; row = end) {
+    end = std::min(num_rows, (first_row + row) / kTileRows * kTileRows + kTileRows - first_row);
+    if (end - row == kTileRows) {
+      for (int64_t g = 0; g < num_groups; ++g) {
+        for (int64_t r = row; r < end; ++r) add(first_row + r, first_group + g, values + r * stride + g * kQuantGroup);
+      }
+    } else {
+      for (int64_t r = row; r < end; ++r) {
+        for (int64_t g = 0; g < num_groups; ++g) {
+          add(first_row + r, first_group + g, values + r * stride + g * kQuantGroup);
+        }
+      }
+    }
+  }
+  const int64_t rest = count % kQuantGroup;
+  if (rest == 0) return;
+  for (int64_t r = 0; r < num_rows; ++r) {
+    float padded[kQuantGroup] = {};
+    std::copy_n(values + r * stride + count - rest, rest, padded);
+    add(first_row + r, first_group + num_groups, padded);
+    flush();
   }
 }
 

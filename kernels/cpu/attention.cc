@@ -113,12 +113,13 @@ void Attention::finish(const Call& call, const Item& item, const AttentionTask& 
   const int head_dim = call.plan.head_dim;
   kernels_.finish_attention(task, total, values);
   const int first_head = first_head_[item.kv_head], group = first_head_[item.kv_head + 1] - first_head;
+  ActivationWriter writer(call.out);
   for (int i = 0; i < item.num_queries; ++i) {
     const int64_t row = call.segments[item.segment].first_row + (item.first_query + i) / group;
     const int64_t first_col = int64_t{heads_[first_head + (item.first_query + i) % group]} * head_dim;
     const float* head = values + i * head_dim;
     if (head_dim % kQuantGroup == 0) {
-      call.out.write_row(row, first_col, head, head_dim);
+      writer.write(row, first_col, head, head_dim);
     } else {
       std::copy_n(head, head_dim, rows_.get<float>() + row * call.out.cols() + first_col);
     }

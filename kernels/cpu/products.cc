@@ -89,6 +89,34 @@ struct Product {
   }
 };
 
+/// How rows and units of features are divided among threads. By rows as far as each part has enough of them: a thread
+/// then finds in its own caches what it wrote itself (norms and sums are divided by rows, too), which matters where
+/// threads share no L3, and there are parts for all threads when features are few. The rest by features.
+class Division {
+ public:
+  struct Part {
+    Share rows, units;
+  };
+
+  Division(int64_t rows, int64_t num_units, int num_threads) : rows_(rows), num_units_(num_units) {
+    constexpr int64_t kRowsOfPart = 64;
+    row_parts_ = num_threads;
+    while (row_parts_ > 1 && (num_threads % row_parts_ != 0 || rows < row_parts_ * kRowsOfPart)) --row_parts_;
+    unit_parts_ = static_cast<int>(std::min<int64_t>(num_threads / row_parts_, num_units));
+  }
+  int num_parts() const { return row_parts_ * unit_parts_; }
+  /// Rows begin at a multiple of kTileRows.
+  Part part(int index) const {
+    const Share tiles = share_of((rows_ + kTileRows - 1) / kTileRows, index / unit_parts_, row_parts_);
+    return {.rows = {.first = tiles.first * kTileRows, .end = std::min(tiles.end * kTileRows, rows_)},
+            .units = share_of(num_units_, index % unit_parts_, unit_parts_)};
+  }
+
+ private:
+  int64_t rows_, num_units_;
+  int row_parts_, unit_parts_;
+};
+
 }  // namespace
 
 void linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivation& x, int64_t rows,
@@ -102,13 +130,14 @@ void linear(const ProductKernels& kernels, ThreadPool& threads, const CpuActivat
 
   const auto function = kernels.product[static_cast<int>(weight.layout())];
   const int64_t panel_rows = product.panel_rows();
-  const int num_parts = static_cast<int>(std::min<int64_t>(threads.num_threads(), weight.num_blocks()));
-  threads.parallel(num_parts, [&](int part) {
-    const Share share = share_of(weight.num_blocks(), part, num_parts);
-    const int64_t feature = share.first * kColumnBlock;
-    for (int64_t first = 0; first < rows; first += panel_rows) {
-      ProductTask task = product.task(share.first, share.end, first, std::min(panel_rows, rows - first),
-                                      out.row(first) + feature, out.stride);
+  const Division division(rows, weight.num_blocks(), threads.num_threads());
+  threads.parallel(division.num_parts(), [&](int index) {
+    const Division::Part part = division.part(index);
+    const int64_t feature = part.units.first * kColumnBlock;
+    for (int64_t first = part.rows.first; first < part.rows.end; first += panel_rows) {
+      ProductTask task =
+          product.task(part.units.first, part.units.end, first, std::min(panel_rows, part.rows.end - first),
+                       out.row(first) + feature, out.stride);
       task.slot_stride = slot_stride;
       task.bias = bias ? bias + feature : nullptr;
       function(task);
@@ -131,26 +160,29 @@ void gated_linear(const ProductKernels& kernels, ThreadPool& threads, const CpuA
   constexpr int64_t kPieceFloats = 16 << 10;  // 64 KiB, in L2 beside the panel of activations
   const int64_t num_units = weight.num_blocks() / kUnitBlocks;
   const int64_t panel_rows = std::min({product.panel_rows(), rows, kPieceFloats / kUnitFloats});
-  const int num_parts = static_cast<int>(std::min<int64_t>(threads.num_threads(), num_units));
-  const int64_t most_units = std::min(kPieceFloats / (kUnitFloats * panel_rows), num_units / num_parts + 1);
-  const int64_t floats = panel_rows * most_units * kUnitFloats + most_units * kQuantGroup;
+  const Division division(rows, num_units, threads.num_threads());
+  const int num_parts = division.num_parts();
+  const int64_t most_units = std::min(kPieceFloats / (kUnitFloats * panel_rows), num_units);
+  const int64_t floats = panel_rows * most_units * kUnitFloats + kTileRows * most_units * kQuantGroup;
   const size_t bytes = sizeof(float) * static_cast<size_t>(floats * num_parts);
   if (scratch.size_bytes() < bytes) scratch = AlignedMemory(bytes);
   const auto function = kernels.product[static_cast<int>(weight.layout())];
-  threads.parallel(num_parts, [&](int part) {
-    float* const products = scratch.get<float>() + part * floats;
+  threads.parallel(num_parts, [&](int index) {
+    float* const products = scratch.get<float>() + index * floats;
     float* const gated = products + panel_rows * most_units * kUnitFloats;
-    const Share share = share_of(num_units, part, num_parts);
-    for (int64_t first_row = 0; first_row < rows; first_row += panel_rows) {
-      const int64_t num_rows = std::min(panel_rows, rows - first_row);
-      for (int64_t first = share.first, end = 0; first < share.end; first = end) {
-        end = std::min(first + most_units, share.end);
+    const Division::Part part = division.part(index);
+    for (int64_t first_row = part.rows.first; first_row < part.rows.end; first_row += panel_rows) {
+      const int64_t num_rows = std::min(panel_rows, part.rows.end - first_row);
+      for (int64_t first = part.units.first, end = 0; first < part.units.end; first = end) {
+        end = std::min(first + most_units, part.units.end);
         const int64_t stride = (end - first) * kUnitFloats, num_cols = (end - first) * kQuantGroup;
         function(product.task(first * kUnitBlocks, end * kUnitBlocks, first_row, num_rows, products, stride));
         for (int64_t r = 0; r < num_rows; ++r) {
           const float* const row = products + r * stride;
-          gate(row, row + kColumnBlock, 2 * kColumnBlock, num_cols, gated);
-          out.write_row(first_row + r, first * kQuantGroup, gated, num_cols);
+          gate(row, row + kColumnBlock, 2 * kColumnBlock, num_cols, gated + r % kTileRows * num_cols);
+          if (r % kTileRows != kTileRows - 1 && r != num_rows - 1) continue;
+          const int64_t tile_row = r / kTileRows * kTileRows;
+          out.write_rows(first_row + tile_row, r + 1 - tile_row, first * kQuantGroup, gated, num_cols, num_cols);
         }
       }
     }

@@ -69,10 +69,16 @@ void RowOps::embed(const CpuEmbeddingTable& table, std::span<const TokenId> toke
 void RowOps::rms_norm(Matrix x, const float* weight, float epsilon, CpuActivation& out) {
   ECHELON_CHECK(out.cols() == x.cols, "{} columns into {}", x.cols, out.cols());
   out.set_rows(x.rows);
-  reserve_rows(x.cols);
-  for_rows(x.rows, x.cols, [&](int64_t r, int part) {
-    kernels_.rms_norm(x.row(r), weight, x.cols, epsilon, scratch_row(part));
-    out.write_row(r, 0, scratch_row(part), x.cols);
+  // Rows of a tile one after the other, unless there are too few for all threads.
+  const int64_t in_tile = x.rows >= int64_t{kTileRows} * threads_.num_threads() ? kTileRows : 1;
+  reserve_rows(x.cols * in_tile);
+  for_rows((x.rows + in_tile - 1) / in_tile, x.cols * in_tile, [&](int64_t tile, int part) {
+    const int64_t first = tile * in_tile, num_rows = std::min(in_tile, x.rows - first);
+    float* const normed = scratch_row(part);
+    for (int64_t r = 0; r < num_rows; ++r) {
+      kernels_.rms_norm(x.row(first + r), weight, x.cols, epsilon, normed + r * x.cols);
+    }
+    out.write_rows(first, num_rows, 0, normed, x.cols, x.cols);
   });
 }
 

@@ -79,6 +79,23 @@ TEST_P(ProductsInvariance, Threads) {
   }
 }
 
+/// So many rows that threads divide them: 2 take half each, 6 three parts of the rows and two of the features, 5 only
+/// features.
+TEST_P(ProductsInvariance, ThreadsDivideManyRows) {
+  const int64_t rows = 213, cols = 64;
+  for (const Coding& coding : some_codings()) {
+    for (int64_t features : {17, 192}) {
+      const SeededMatrix w(features, cols, coding, 33);
+      const std::vector<float> x = seeded_rows(rows, cols, 34);
+      const std::vector<float> one = run_linear(GetParam(), 1, whole(w), Compute::int8, x, rows);
+      for (int threads : {2, 5, 6}) {
+        expect_same_bits(run_linear(GetParam(), threads, whole(w), Compute::int8, x, rows), one, describe(coding));
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 /// The slots of one part, packed from its slice of the columns alone.
 std::vector<std::vector<float>> slots_of_part(CpuIsa isa, const SeededMatrix& w, const ReductionTree& tree, int part,
                                               int64_t grain_cols, const std::vector<float>& x, int64_t rows) {

@@ -61,6 +61,51 @@ TEST_P(Quantize, DefinitionOnRandomAndExtremeRows) {
   }
 }
 
+/// Whole tiles, parts of tiles and short last groups, of values that lie apart; one extreme row makes its tile's others
+/// no worse.
+TEST_P(Quantize, RowsTogetherEqualTheDefinition) {
+  const FloatEnvironment environment;
+  for (int64_t cols : {32, 33, 320}) {
+    int64_t num_extreme = 0;
+    const std::vector<float> extreme = extreme_rows(cols, &num_extreme), random = seeded_rows(40, cols, 65);
+    std::vector<float> x(random.begin(), random.begin() + 20 * cols);
+    x.insert(x.end(), extreme.begin(), extreme.end());
+    x.insert(x.end(), random.begin() + 20 * cols, random.end());
+    const int64_t rows = 40 + num_extreme, stride = cols + 3;
+    std::vector<float> apart(static_cast<size_t>(rows * stride), 1e30f);
+    for (int64_t r = 0; r < rows; ++r) std::copy_n(x.begin() + r * cols, cols, apart.begin() + r * stride);
+    for (int64_t piece : {int64_t{3}, int64_t{8}, int64_t{19}, rows}) {
+      CpuActivation activation(rows, cols, ActivationForm::both, product_kernels(GetParam()));
+      activation.set_rows(rows);
+      for (int64_t first = 0; first < rows; first += piece) {
+        activation.write_rows(first, std::min(piece, rows - first), 0, apart.data() + first * stride, stride, cols);
+      }
+      expect_definition(activation, x);
+      for (int64_t i = 0; i < rows * cols; ++i) {
+        ASSERT_TRUE(same_bits(activation.float_row(i / cols)[i % cols], x[static_cast<size_t>(i)]));
+      }
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+/// What a writer collects from here and there, in any order.
+TEST_P(Quantize, CollectedPiecesEqualTheDefinition) {
+  const FloatEnvironment environment;
+  const std::vector<float> x = seeded_rows(11, 161, 66);
+  CpuActivation activation(11, 161, ActivationForm::int8, product_kernels(GetParam()));
+  activation.set_rows(11);
+  {
+    ActivationWriter writer(activation);
+    for (int64_t first : {128, 0, 64}) {
+      for (int64_t r : {4, 0, 10, 1, 2, 9, 3, 5, 6, 8, 7}) {
+        writer.write(r, first, x.data() + r * 161 + first, first == 128 ? 33 : 64);
+      }
+    }
+  }
+  expect_definition(activation, x);
+}
+
 TEST_P(Quantize, IsWithinHalfAStep) {
   const FloatEnvironment environment;
   const std::vector<float> x = seeded_rows(16, 320, 62);
@@ -103,6 +148,8 @@ TEST(CpuActivation, RefusesWhatDoesNotFit) {
   EXPECT_DEATH(activation.write_row(0, 16, x, 48), "check failed");
   EXPECT_DEATH(activation.write_row(0, 0, x, 33), "check failed");
   EXPECT_DEATH(activation.write_row(0, 32, x, 64), "check failed");
+  EXPECT_DEATH(activation.write_rows(1, 2, 0, x, 32, 32), "check failed");
+  EXPECT_DEATH(activation.write_rows(-1, 2, 0, x, 32, 32), "check failed");
 }
 
 TEST(CpuActivation, SizeIsWhatItKeeps) {

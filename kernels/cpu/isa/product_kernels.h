@@ -54,6 +54,14 @@ struct alignas(64) ActivationStarts {
   int32_t half_minus_128[2][kTileRows];  ///< of columns [0, 16) and [16, 32)
 };
 
+/// 32 values and where they go: row `row` (0..7) of a group. Groups of one call that are one tile's rows ascend by row.
+struct GroupToQuantize {
+  const float* values;
+  ActivationGroup* group;
+  ActivationStarts* starts;
+  int row;
+};
+
 inline constexpr int kMaxLeafDepth = 6;  ///< stack of the kernels for the leaves' program
 
 /// One leaf of the columns: num_cols more columns, then the postfix program of ReductionTree.
@@ -82,9 +90,8 @@ struct ProductTask {
 
 struct ProductKernels {
   void (*product[kNumWeightLayouts])(const ProductTask& task);  ///< by WeightLayout
-  /// Quantises `count` >= 1 floats into row `row` (0..7) of consecutive groups; a short last group is filled with
-  /// zeros.
-  void (*quantize)(const float* values, int64_t count, ActivationGroup* groups, ActivationStarts* starts, int row);
+  /// Any count of groups. Eight at once cost little more than one.
+  void (*quantize)(const GroupToQuantize* groups, int count);
 };
 
 }  // namespace echelon::cpu

@@ -33,6 +33,7 @@
 #include "kernels/base/limits.h"
 #include "kernels/cpu/isa/group_dots.h"
 #include "kernels/cpu/isa/product_kernels.h"
+#include "kernels/cpu/isa/quantize_kernels.h"
 #include "kernels/cpu/simd.h"
 
 namespace echelon::cpu::ECHELON_ISA {
@@ -336,77 +337,6 @@ static void float_product(const ProductTask& task) {
   }
 }
 
-// Quantisation of activations; the definition is in kernels/cpu/activation.h.
-
-#if defined(__AVX512F__)
-/// The largest |x| of 32 values by bit pattern (the same order as the values; a NaN is largest).
-static inline uint32_t largest_magnitude(const float* x) {
-  const __m512i mask = _mm512_set1_epi32(0x7fffffff);
-  return static_cast<uint32_t>(_mm512_reduce_max_epi32(_mm512_max_epi32(
-      _mm512_and_si512(_mm512_loadu_si512(x), mask), _mm512_and_si512(_mm512_loadu_si512(x + 16), mask))));
-}
-/// 16 codes, and their sum.
-static inline int32_t store_codes(int8_t* codes, I32x16 q) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm512_cvtepi32_epi8(q.v));
-  return _mm512_reduce_add_epi32(q.v);
-}
-#else
-static inline uint32_t largest_magnitude(const float* x) {
-  uint32_t bits[32], largest = 0;
-  std::memcpy(bits, x, sizeof bits);
-  for (uint32_t value : bits) {
-    value &= 0x7fffffffu;
-    largest = value > largest ? value : largest;
-  }
-  return largest;
-}
-static inline int32_t store_codes(int8_t* codes, I32x16 q) {
-  int32_t values[16], sum = 0;
-  store(values, q);
-  for (int i = 0; i < 16; ++i) {
-    codes[i] = static_cast<int8_t>(values[i]);
-    sum += values[i];
-  }
-  return sum;
-}
-#endif
-
-static inline int32_t quantize_half(const float* x, F32x16 inverse, int8_t* codes) {
-  const F32x16 scaled = max(min(mul(load(x), inverse), set1(127.0f)), set1(-127.0f));
-  return store_codes(codes, round_to_int(scaled));
-}
-
-static inline void quantize_group(const float* x, ActivationGroup& group, ActivationStarts& starts, int row) {
-  const uint32_t largest = largest_magnitude(x);
-  constexpr uint32_t kSmallest = (127u - 119u) << 23;  // 2^-119
-  float d = 0.0f, inverse = 0.0f;
-  if (largest >= kSmallest) {
-    float m;
-    std::memcpy(&m, &largest, sizeof m);
-    d = m / 127.0f;
-    inverse = 127.0f / m;
-  }
-  const int32_t low = quantize_half(x, set1(inverse), group.codes[row]);
-  const int32_t high = quantize_half(x + 16, set1(inverse), group.codes[row] + 16);
-  group.scale[row] = d;
-  group.scaled_sum[row] = d * static_cast<float>(low + high);
-  starts.minus_8[row] = -8 * (low + high);
-  starts.minus_128[row] = -128 * (low + high);
-  starts.half_minus_128[0][row] = -128 * low;
-  starts.half_minus_128[1][row] = -128 * high;
-}
-
-static void quantize(const float* values, int64_t count, ActivationGroup* groups, ActivationStarts* starts, int row) {
-  for (; count >= kQuantGroup; count -= kQuantGroup, values += kQuantGroup) {
-    quantize_group(values, *groups++, *starts++, row);
-  }
-  if (count > 0) {
-    float padded[kQuantGroup] = {};
-    std::memcpy(padded, values, sizeof(float) * static_cast<size_t>(count));
-    quantize_group(padded, *groups, *starts, row);
-  }
-}
-
 /// In the order of WeightLayout.
 static constexpr ProductKernels kProductKernels = {
     .product = {integer_product<Codes::u4, true, true>, integer_product<Codes::u4, true, false>,
@@ -416,7 +346,7 @@ static constexpr ProductKernels kProductKernels = {
                 integer_product<Codes::u8g16, true, true>, integer_product<Codes::u8g16, true, false>,
                 integer_product<Codes::u8g16, false, true>, integer_product<Codes::u8g16, false, false>,
                 float_product<Bf16>, float_product<F16>, float_product<F32>},
-    .quantize = quantize,
+    .quantize = quantize_groups,
 };
 
 const ProductKernels& product_kernels() { return kProductKernels; }
