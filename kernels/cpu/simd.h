@@ -57,6 +57,23 @@ static inline F32x16 abs(F32x16 a) { return {_mm512_abs_ps(a.v)}; }
 static inline I32x16 round_to_int(F32x16 a) { return {_mm512_cvtps_epi32(a.v)}; }
 static inline F32x16 to_float(I32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 static inline void store(int32_t* p, I32x16 a) { _mm512_storeu_si512(p, a.v); }
+/// Lane i: the lanes of v[i] combined by op, in an order of its own.
+template <class Op>
+static inline __m256i across_lanes(const __m512i (&v)[8], Op op) {
+  __m512i pairs[4], quads[2];
+  for (int i = 0; i < 4; ++i) {
+    pairs[i] = op(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+  }
+  for (int i = 0; i < 2; ++i) {
+    quads[i] = op(_mm512_unpacklo_epi64(pairs[2 * i], pairs[2 * i + 1]),
+                  _mm512_unpackhi_epi64(pairs[2 * i], pairs[2 * i + 1]));
+  }
+  const __m512i halves =
+      op(_mm512_shuffle_i64x2(quads[0], quads[1], 0x44), _mm512_shuffle_i64x2(quads[0], quads[1], 0xee));
+  const __m512i all = op(halves, _mm512_shuffle_i64x2(halves, halves, 0xb1));
+  return _mm512_castsi512_si256(_mm512_shuffle_i64x2(all, all, 0x08));
+}
+
 /// 2^n as bits, for -126 <= n <= 127.
 static inline F32x16 exp2_of_int(I32x16 n) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
@@ -182,6 +199,18 @@ static inline F32x16 exp2_of_int(I32x16 n) {
 #endif
 
 /// The sum of 16 lanes in one fixed tree: lane i + lane i + 8, then 4, 2, 1.
+#if defined(__AVX2__)
+static inline float sum_lanes(F32x16 a) {
+#if defined(__AVX512F__)
+  const __m256 halves = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+#else
+  const __m256 halves = _mm256_add_ps(a.lo, a.hi);
+#endif
+  __m128 sum = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));
+  sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+  return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+#else
 static inline float sum_lanes(F32x16 a) {
   float v[16];
   store(v, a);
@@ -190,6 +219,7 @@ static inline float sum_lanes(F32x16 a) {
   }
   return v[0];
 }
+#endif
 
 /// The largest lane.
 static inline float max_lane(F32x16 a) {

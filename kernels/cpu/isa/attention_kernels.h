@@ -49,16 +49,17 @@ namespace echelon::cpu::ECHELON_ISA {
 
 inline constexpr int kQueryStride = kMaxHeadDim + 16;  // the rows of a tile do not fall into one cache set
 inline constexpr int kTilesPerSpan = kAttentionSpan / kAttentionTile;
-static_assert(kAttentionTile == kBlockTokens && kAttentionTile == 2 * kVirtualLanes);
+static_assert(kAttentionTile == kBlockTokens && kAttentionTile == 2 * kVirtualLanes && kMaxTaskQueries == 8);
 
 /// One tile's numbers of every query.
 template <typename T>
 struct TileState {
-  alignas(64) float scores[kMaxTaskQueries * kAttentionTile];
+  alignas(64) float scores[2][kMaxTaskQueries * kAttentionTile];                     // of even and odd tiles
   alignas(64) typename FoldOf<T>::Stored weights[kMaxTaskQueries * kAttentionTile];  // p, times the scale of V if any
   alignas(64) float rescale[16];                                                     // c
   int from[kMaxTaskQueries], end[kMaxTaskQueries];                                   // visible keys of the tile
   int common_from, common_end;                                                       // seen by all queries
+  bool whole;                                                                        // all keys seen by all queries
 };
 
 /// n rows of b (of kStep elements a column) against the n values, or pairs, of each of R rows of a.
@@ -98,8 +99,9 @@ static void score_rows(const typename FoldOf<T>::Stored* queries, int head_dim, 
 }
 
 template <int R, int V, typename T>
-static inline void value_columns(const typename FoldOf<T>::Stored* p, const float* rescale, int num_rows,
-                                 const T* values, int head_dim, const T* ahead, float* out) {
+static inline __attribute__((always_inline)) void value_columns(const typename FoldOf<T>::Stored* p,
+                                                                const float* rescale, int num_rows, const T* values,
+                                                                int head_dim, const T* ahead, float* out) {
   F32x16 acc[R][V];
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < V; ++v) acc[r][v] = mul(load(out + r * head_dim + 16 * v), set1(rescale[r]));
@@ -145,16 +147,25 @@ static inline void for_row_pieces(int num_rows, F f) {
   for (; r < num_rows; ++r) f.template operator()<1>(r);
 }
 
+/// The first key that a query sees.
+static inline int first_visible(const AttentionTask& task, int position) {
+  return task.window > 0 && position >= task.window ? position - task.window + 1 : 0;
+}
+
 /// Fills from and end of a tile, and the keys that all queries see.
 template <typename T>
 static void visible_keys(const AttentionTask& task, int first_key, TileState<T>& tile) {
   tile.common_from = 0;
   tile.common_end = kAttentionTile;
+  tile.whole = task.positions[0] - first_key + 1 >= kAttentionTile &&
+               first_visible(task, task.positions[task.num_queries - 1]) <= first_key;
+  if (tile.whole) return;
   for (int r = 0; r < task.num_queries; ++r) {
-    const int position = task.positions[r];
-    const int first = task.window > 0 && position >= task.window ? position - task.window + 1 : 0;
-    tile.from[r] = first > first_key ? first - first_key : 0;
-    tile.end[r] = position - first_key + 1 < kAttentionTile ? position - first_key + 1 : kAttentionTile;
+    const auto in_tile = [&](int key) {
+      return key < first_key ? 0 : key < first_key + kAttentionTile ? key - first_key : kAttentionTile;
+    };
+    tile.from[r] = in_tile(first_visible(task, task.positions[r]));
+    tile.end[r] = in_tile(task.positions[r] + 1);
     if (tile.from[r] > tile.common_from) tile.common_from = tile.from[r];
     if (tile.end[r] < tile.common_end) tile.common_end = tile.end[r];
   }
@@ -183,6 +194,17 @@ static void fold_own_keys(const TileState<T>& tile, int r, int first, int end, f
   if (kStep == 2 && first < end && end % 2 != 0) seen_half(end - 1);
 }
 
+/// acc = acc * c + p V over keys [from, end) of all queries, a multiple of kStep each.
+template <typename T>
+static void fold_common(const AttentionTask& task, const TileState<T>& tile, const float* rescale, int from, int end,
+                        const T* values, const T* ahead, float* acc) {
+  const int head_dim = task.head_dim;
+  for_row_pieces(task.num_queries, [&]<int R>(int r) {
+    value_rows<R, T>(tile.weights + r * kAttentionTile + from, rescale + r, (end - from) / FoldOf<T>::kStep,
+                     values + int64_t{from} * head_dim, head_dim, ahead + int64_t{from} * head_dim, acc + r * head_dim);
+  });
+}
+
 /// acc = acc * c + p V over the visible keys of each query: its keys before those that all see, those, and its keys
 /// after them.
 template <typename T>
@@ -190,6 +212,7 @@ static void fold_values(const AttentionTask& task, const TileState<T>& tile, con
                         float* acc) {
   constexpr int kStep = FoldOf<T>::kStep;
   const int head_dim = task.head_dim;
+  if (tile.whole) return fold_common(task, tile, tile.rescale, 0, kAttentionTile, values, ahead, acc);
   const int from = (tile.common_from + kStep - 1) / kStep * kStep, end = tile.common_end / kStep * kStep;
   if (from >= end) {  // no key, or no pair, that all see
     for (int r = 0; r < task.num_queries; ++r) {
@@ -205,26 +228,30 @@ static void fold_values(const AttentionTask& task, const TileState<T>& tile, con
     fold_own_keys(tile, r, tile.from[r], from, rescale[r], values, head_dim, ahead, acc + r * head_dim);
     rescale[r] = 1;
   }
-  for_row_pieces(task.num_queries, [&]<int R>(int r) {
-    value_rows<R, T>(tile.weights + r * kAttentionTile + from, rescale + r, (end - from) / kStep,
-                     values + int64_t{from} * head_dim, head_dim, ahead + int64_t{from} * head_dim, acc + r * head_dim);
-  });
+  fold_common(task, tile, rescale, from, end, values, ahead, acc);
   for (int r = 0; r < task.num_queries; ++r) {
     if (tile.end[r] > end) fold_own_keys(tile, r, end, tile.end[r], 1.0f, values, head_dim, ahead, acc + r * head_dim);
   }
 }
 
-/// Raw scores -> the weights of the values, and the running maximum and sums. key_scales: a tile's scales of K and then
-/// of V; null for types that have none.
+/// Scores of keys that the query does not see become -infinity.
+static inline void hide_keys(float* scores, int from, int end) {
+  for (int j = 0; j < from; ++j) scores[j] = -__builtin_inff();
+  for (int j = end; j < kAttentionTile; ++j) scores[j] = -__builtin_inff();
+}
+
+/// Raw scores (all_scores: [queries][keys]) -> the weights of the values, and the running maximum (16 lanes of which a
+/// query has one) and sums.
+/// key_scales: a tile's scales of K and then of V; null for types that have none. Lanes of queries that see no key of
+/// the tile are not used.
 template <typename T>
-static void soft_max_tile(const AttentionTask& task, const float* key_scales, TileState<T>& tile, float* max_score,
-                          F32x16* sums) {
+static void soft_max_tile(const AttentionTask& task, const float* key_scales, TileState<T>& tile, float* all_scores,
+                          float* max_score, F32x16* sums) {
   constexpr bool HasScales = sizeof(T) == 1;
-  alignas(64) float change[16] = {};
-  const float infinity = __builtin_inff();
+  F32x16 top[kMaxTaskQueries];
+  for (int r = task.num_queries; r < kMaxTaskQueries; ++r) top[r] = zero();
   for (int r = 0; r < task.num_queries; ++r) {
-    float* scores = tile.scores + r * kAttentionTile;
-    if (tile.from[r] >= tile.end[r]) continue;
+    float* const scores = all_scores + r * kAttentionTile;
     F32x16 low = load(scores), high = load(scores + 16);
     if constexpr (HasScales) {
       low = mul(low, load(key_scales));
@@ -238,22 +265,19 @@ static void soft_max_tile(const AttentionTask& task, const float* key_scales, Ti
     }
     store(scores, low);
     store(scores + 16, high);
-    if (tile.end[r] - tile.from[r] < kAttentionTile) {
-      for (int j = 0; j < tile.from[r]; ++j) scores[j] = -infinity;
-      for (int j = tile.end[r]; j < kAttentionTile; ++j) scores[j] = -infinity;
+    if (!tile.whole) {
+      hide_keys(scores, tile.from[r], tile.end[r]);
       low = load(scores);
       high = load(scores + 16);
     }
-    const float top = largest(max(low, high));
-    const float next = max_score[r] > top ? max_score[r] : top;
-    change[r] = max_score[r] - next;
-    max_score[r] = next;
+    top[r] = max(low, high);
   }
-  const F32x16 rescale = exp_not_positive(load(change));
-  store(tile.rescale, rescale);
+  const F32x16 before = load(max_score), after = max(before, largest_of_each(top));
+  store(max_score, after);
+  store(tile.rescale, exp_not_positive(sub(before, after)));
   for (int r = 0; r < task.num_queries; ++r) {
-    if (tile.from[r] >= tile.end[r]) continue;
-    float* scores = tile.scores + r * kAttentionTile;
+    if (!tile.whole && tile.from[r] >= tile.end[r]) continue;
+    float* const scores = all_scores + r * kAttentionTile;
     const F32x16 low = exp_not_positive(sub(load(scores), set1(max_score[r])));
     const F32x16 high = exp_not_positive(sub(load(scores + 16), set1(max_score[r])));
     auto* weights = tile.weights + r * kAttentionTile;
@@ -290,43 +314,52 @@ static void attend_span_of(const AttentionTask& task, int span, const AttentionP
   alignas(64) typename FoldOf<T>::Stored queries[kMaxTaskQueries * kQueryStride];
   TileState<T> tile;
   F32x16 sums[kMaxTaskQueries];
-  float max_score[kMaxTaskQueries];
-  bool saw_keys[kMaxTaskQueries] = {};
+  alignas(64) float max_score[16];
+  store(max_score, set1(-__builtin_inff()));
   for (int r = 0; r < num_queries; ++r) {
     keep_query<T>(task.queries[r], head_dim, queries + r * kQueryStride);
     sums[r] = zero();
-    max_score[r] = -__builtin_inff();
   }
   std::memset(out.acc, 0, sizeof(float) * static_cast<size_t>(num_queries * head_dim));
 
-  const int first_position = task.positions[0], last_tile = task.positions[num_queries - 1] / kAttentionTile;
-  const int first_seen = task.window > 0 && first_position >= task.window ? first_position - task.window + 1 : 0;
-  const int first_tile =
-      first_seen / kAttentionTile > span * kTilesPerSpan ? first_seen / kAttentionTile : span * kTilesPerSpan;
-  const int end_tile = last_tile < (span + 1) * kTilesPerSpan ? last_tile + 1 : (span + 1) * kTilesPerSpan;
+  const int last_tile = task.positions[num_queries - 1] / kAttentionTile, span_tile = span * kTilesPerSpan;
+  const int first_seen = first_visible(task, task.positions[0]) / kAttentionTile;
+  const int first_tile = first_seen > span_tile ? first_seen : span_tile;
+  const int end_tile = last_tile < span_tile + kTilesPerSpan ? last_tile + 1 : span_tile + kTilesPerSpan;
   const int64_t value_offset = int64_t{kAttentionTile} * head_dim;
-  for (int t = first_tile; t < end_tile; ++t) {
-    const T* keys = reinterpret_cast<const T*>(task.block0 + task.blocks[t] * task.block_bytes);
-    const uint8_t* next = t < last_tile ? task.block0 + task.blocks[t + 1] * task.block_bytes : task.next;
-    const T* ahead = next != nullptr ? reinterpret_cast<const T*>(next) : keys;
+  const auto keys_of = [&](int t) {
+    return reinterpret_cast<const T*>(task.block0 + task.blocks[t] * task.block_bytes);
+  };
+  const auto keys_after = [&](int t) {
+    if (t < last_tile) return keys_of(t + 1);
+    return task.next != nullptr ? reinterpret_cast<const T*>(task.next) : keys_of(t);
+  };
+  const auto score = [&](int t) {
     for_row_pieces(num_queries, [&]<int R>(int r) {
-      score_rows<R, T>(queries + r * kQueryStride, head_dim, keys, ahead, tile.scores + r * kAttentionTile);
+      score_rows<R, T>(queries + r * kQueryStride, head_dim, keys_of(t), keys_after(t),
+                       tile.scores[t % 2] + r * kAttentionTile);
     });
+  };
+  if (first_tile < end_tile) score(first_tile);
+  for (int t = first_tile; t < end_tile; ++t) {
+    if (t + 1 < end_tile) score(t + 1);  // the chain of operations of this tile's soft max is hidden behind it
+    const T* const values = keys_of(t) + value_offset;
+    const T* const ahead = keys_after(t) + value_offset;
     visible_keys(task, t * kAttentionTile, tile);
-    for (int r = 0; r < num_queries; ++r) saw_keys[r] = saw_keys[r] || tile.from[r] < tile.end[r];
     constexpr bool kHasScales = sizeof(T) == 1;
-    const float* scales = nullptr;
     if constexpr (kHasScales) {
-      scales = reinterpret_cast<const float*>(keys + 2 * value_offset);
-      for (int i = 0; i < 4; ++i) prefetch(ahead + 2 * value_offset + 64 * i);
+      for (int i = 0; i < 4; ++i) prefetch(ahead + value_offset + 64 * i);
     }
-    soft_max_tile<T>(task, scales, tile, max_score, sums);
-    const T* values = keys + value_offset;
-    fold_values(task, tile, values, ahead + value_offset, out.acc);
+    const float* const scales = kHasScales ? reinterpret_cast<const float*>(values + value_offset) : nullptr;
+    soft_max_tile<T>(task, scales, tile, tile.scores[t % 2], max_score, sums);
+    fold_values(task, tile, values, ahead, out.acc);
   }
   for (int r = 0; r < num_queries; ++r) {
+    const int position = task.positions[r];
+    const bool saw_keys =
+        position >= span * kAttentionSpan && first_visible(task, position) < (span + 1) * kAttentionSpan;
     out.max[r] = max_score[r];
-    out.sum[r] = saw_keys[r] ? sum_lanes(sums[r]) : -1.0f;
+    out.sum[r] = saw_keys ? sum_lanes(sums[r]) : -1.0f;
   }
 }
 
@@ -341,8 +374,16 @@ static void attend_span(const AttentionTask& task, int span, const AttentionPart
 }
 
 static void merge_spans(const AttentionTask& task, const AttentionPartial& total, const AttentionPartial& span) {
-  const int head_dim = task.head_dim;
-  for (int r = 0; r < task.num_queries; ++r) {
+  const int head_dim = task.head_dim, num_queries = task.num_queries;
+  const F32x16 max_a = load_first(total.max, num_queries), max_b = load_first(span.max, num_queries);
+  const F32x16 top = max(max_a, max_b);
+  const F32x16 a = exp_not_positive(sub(max_a, top)), b = exp_not_positive(sub(max_b, top));
+  alignas(64) float maxima[16], sums[16], factors_a[16], factors_b[16];
+  store(maxima, top);
+  store(sums, fma(load_first(total.sum, num_queries), a, mul(load_first(span.sum, num_queries), b)));
+  store(factors_a, a);
+  store(factors_b, b);
+  for (int r = 0; r < num_queries; ++r) {
     if (span.sum[r] < 0) continue;
     float* acc = total.acc + r * head_dim;
     const float* other = span.acc + r * head_dim;
@@ -352,15 +393,12 @@ static void merge_spans(const AttentionTask& task, const AttentionPartial& total
       std::memcpy(acc, other, sizeof(float) * static_cast<size_t>(head_dim));
       continue;
     }
-    const float top = total.max[r] > span.max[r] ? total.max[r] : span.max[r];
-    float changes[16] = {total.max[r] - top, span.max[r] - top};
-    store(changes, exp_not_positive(load(changes)));
-    const F32x16 a = set1(changes[0]), b = set1(changes[1]);
-    total.max[r] = top;
-    float sum[16];
-    store(sum, fma(set1(total.sum[r]), a, mul(set1(span.sum[r]), b)));
-    total.sum[r] = sum[0];
-    for (int d = 0; d < head_dim; d += 16) store(acc + d, fma(load(acc + d), a, mul(load(other + d), b)));
+    total.max[r] = maxima[r];
+    total.sum[r] = sums[r];
+    const F32x16 factor_a = set1(factors_a[r]), factor_b = set1(factors_b[r]);
+    for (int d = 0; d < head_dim; d += 16) {
+      store(acc + d, fma(load(acc + d), factor_a, mul(load(other + d), factor_b)));
+    }
   }
 }
 

@@ -42,6 +42,15 @@ static inline F32x16 copy_sign(F32x16 a, F32x16 b) {
   return {_mm512_or_ps(_mm512_andnot_ps(sign, a.v), _mm512_and_ps(sign, b.v))};
 }
 static inline float largest(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
+/// Lane i: the largest lane of v[i]; 0 from 8 on.
+static inline F32x16 largest_of_each(const F32x16 (&v)[8]) {
+  __m512i bits[8];
+  for (int i = 0; i < 8; ++i) bits[i] = _mm512_castps_si512(v[i].v);
+  const __m256i most = across_lanes(bits, [](__m512i a, __m512i b) {
+    return _mm512_castps_si512(_mm512_max_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b)));
+  });
+  return {_mm512_castsi512_ps(_mm512_zextsi256_si512(most))};
+}
 /// The nearest whole number, ties to even.
 static inline F32x16 round(F32x16 a) {
   return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
@@ -210,6 +219,14 @@ static inline F32x16 load_int8(const int8_t* p) {
   return each([=](int i) { return static_cast<float>(p[i]); });
 }
 
+#endif
+
+#if !defined(__AVX512F__)
+static inline F32x16 largest_of_each(const F32x16 (&v)[8]) {
+  float most[16] = {};
+  for (int i = 0; i < 8; ++i) most[i] = largest(v[i]);
+  return load(most);
+}
 #endif
 
 /// The sum of 16 lanes in the tree of the other sum_lanes.

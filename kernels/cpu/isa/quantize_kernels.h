@@ -68,23 +68,6 @@ static inline void quantize_group(const GroupToQuantize& group) {
 
 #if defined(__AVX512F__)
 
-/// Lane i: the lanes of v[i] combined by op, in an order of its own.
-template <class Op>
-static inline __m256i across(const __m512i (&v)[8], Op op) {
-  __m512i pairs[4], quads[2];
-  for (int i = 0; i < 4; ++i) {
-    pairs[i] = op(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
-  }
-  for (int i = 0; i < 2; ++i) {
-    quads[i] = op(_mm512_unpacklo_epi64(pairs[2 * i], pairs[2 * i + 1]),
-                  _mm512_unpackhi_epi64(pairs[2 * i], pairs[2 * i + 1]));
-  }
-  const __m512i halves =
-      op(_mm512_shuffle_i64x2(quads[0], quads[1], 0x44), _mm512_shuffle_i64x2(quads[0], quads[1], 0xee));
-  const __m512i all = op(halves, _mm512_shuffle_i64x2(halves, halves, 0xb1));
-  return _mm512_castsi512_si256(_mm512_shuffle_i64x2(all, all, 0x08));
-}
-
 /// What eight groups have each of, stored at once when they are the rows of one tile.
 struct EightResults {
   alignas(32) float scale[8], scaled_sum[8];
@@ -131,7 +114,7 @@ static void quantize_eight(const GroupToQuantize* groups) {
     top[i] = _mm512_max_epi32(_mm512_and_si512(magnitude, _mm512_loadu_si512(groups[i].values)),
                               _mm512_and_si512(magnitude, _mm512_loadu_si512(groups[i].values + 16)));
   }
-  const __m256i largest = across(top, [](__m512i a, __m512i b) { return _mm512_max_epi32(a, b); });
+  const __m256i largest = across_lanes(top, [](__m512i a, __m512i b) { return _mm512_max_epi32(a, b); });
   if (_mm256_cmpge_epi32_mask(largest, _mm256_set1_epi32(0x7f800000)) != 0) {  // an infinity or a NaN: clamp
     for (int i = 0; i < 8; ++i) quantize_group(groups[i]);
     return;
@@ -153,7 +136,7 @@ static void quantize_eight(const GroupToQuantize* groups) {
                                                 _mm512_cvtepi32_epi8(high[i]), 1));
   }
   const auto add_lanes = [](__m512i a, __m512i b) { return _mm512_add_epi32(a, b); };
-  store_results(groups, d, across(low, add_lanes), across(high, add_lanes));
+  store_results(groups, d, across_lanes(low, add_lanes), across_lanes(high, add_lanes));
 }
 
 static void quantize_groups(const GroupToQuantize* groups, int count) {
