@@ -4,8 +4,9 @@ in one run, in turn, medians of five rounds.
 
     benchmarks/against_peers.py [--rounds 5] [--model smollm2|gemma3|q4k] [--sides NAME,NAME]
 
-Every server is started anew in each round and is alone on the machine while it is measured; the first request to it is
-a warm-up. vLLM, which takes a minute or two to start, is started in the first round and stopped (SIGSTOP) while others
+Every server is started anew in each round and is alone on the machine while it is measured. Ours is warmed up by as
+many prompts as fill its KV cache once, since the peers write to theirs before they are ready (a virtual machine hands
+out fresh memory at 0.5 GB/s or at 25, as it likes); the first request to a peer is its warm-up. vLLM, which takes a minute or two to start, is started in the first round and stopped (SIGSTOP) while others
 are measured. Prefill is 512 / TTFT of a prompt of 512 random tokens with max_tokens 1; decode is 1 / TPOT of an answer
 of 64 tokens to a prompt of 16; of both, three requests one after another and their median. The streams are closed
 loops, 128 random tokens in, 64 out, twice as many requests as streams. vLLM has SmolLM2's weights in bfloat16, all
@@ -24,6 +25,7 @@ from servers import MODELS, VLLM_MODEL, Echelon, LlamaServer, Vllm, llama_bench,
 
 PREFILL_TOKENS, DECODE_TOKENS, DECODE_PROMPT, REPETITIONS = 512, 64, 16, 3
 STREAMS, STREAM_PROMPT, STREAM_OUTPUT = (8, 32), 128, 64
+KV_BLOCKS, BLOCK_TOKENS = 384, 32  # of ours: twice what 32 streams hold
 MEASURES = {
     "prefill": "prefill 512, tok/s",
     "decode": "one stream, tok/s",
@@ -52,6 +54,11 @@ class Runner:
         if failures:
             raise RuntimeError(f"{len(failures)} requests failed: {failures[0]}")
         return result
+
+    def fill_cache(self, server):
+        """Prompts of KV_BLOCKS blocks in all."""
+        num_requests = KV_BLOCKS * BLOCK_TOKENS // PREFILL_TOKENS
+        self.load(server, num_requests=num_requests, prompt_tokens=PREFILL_TOKENS, output_tokens=1)
 
     def alone(self, server):
         """Prefill and decode of one stream."""
@@ -114,7 +121,9 @@ def sides(model, num_threads, runner, stack):
 
     def ours(num_ranks, *arguments):
         def measure():
-            with Echelon(model, num_ranks, ["--threads", num_threads // num_ranks, *arguments]) as server:
+            sizes = ["--threads", num_threads // num_ranks, "--num-kv-blocks", KV_BLOCKS]
+            with Echelon(model, num_ranks, [*sizes, *arguments]) as server:
+                runner.fill_cache(server)
                 return runner.everything(server)
 
         return measure
