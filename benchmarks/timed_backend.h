@@ -15,8 +15,8 @@ class TimedBackend final : public Backend {
  public:
   enum Operation { kEmbed, kNorm, kProduct, kRope, kAttention, kGatedProduct, kGate, kSum, kSoftcap, kNumOperations };
   static constexpr std::array<std::string_view, kNumOperations> kNames = {
-      "embed",           "norm + quantise",     "products", "rope + cache", "attention", "gate and up, quantise",
-      "gate + quantise", "tree sum + residual", "softcap"};
+      "embed",           "norm + quantise",          "products", "rope + cache", "attention", "gate and up, quantise",
+      "gate + quantise", "tree sum, residual, norm", "softcap"};
   struct Cost {
     double seconds = 0, macs = 0;  ///< macs: multiply-adds with weights
     int64_t calls = 0;
@@ -80,8 +80,8 @@ class TimedBackend final : public Backend {
     count_macs(kGatedProduct, rows, weight);
   }
   void finish_sum(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
-                  const float* norm, float epsilon, Matrix hidden) override {
-    time(kSum, [&] { inner_.finish_sum(slots, stride, finish_merges, norm, epsilon, hidden); });
+                  const float* norm, float epsilon, Matrix hidden, NextNorm next) override {
+    time(kSum, [&] { inner_.finish_sum(slots, stride, finish_merges, norm, epsilon, hidden, next); });
   }
   void reduce_slots(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
                     Matrix out) override {

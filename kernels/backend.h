@@ -51,6 +51,12 @@ class Activation {
   virtual ~Activation() = default;
 };
 
+/// The RMS norm that the next product reads; no `out`: none.
+struct NextNorm {
+  const float* weight = nullptr;
+  Activation* out = nullptr;
+};
+
 /// A weight matrix in a backend's own layout. Immutable.
 class PackedMatrix {
  public:
@@ -196,9 +202,10 @@ class Backend {
   /// gated_activation(), but what is between them stays in the caches of the core that made it.
   virtual void gated_linear(const Activation& x, int64_t rows, const PackedMatrix& weight, Gate gate, Activation& out) = 0;
   /// Finishes a reduction tree over all its slots (each a matrix [rows, cols] with the rows `stride` floats apart) and adds it to the
-  /// residual stream: hidden += sum, or hidden += rms_norm(sum) * norm when norm is not null (sandwich norms).
+  /// residual stream: hidden += sum, or hidden += rms_norm(sum) * norm when norm is not null (sandwich norms). Then next.out =
+  /// rms_norm(hidden, next.weight), if wanted: the bits of rms_norm(), while a row is in the caches of the core that added it.
   virtual void finish_sum(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
-                          const float* norm, float epsilon, Matrix hidden) = 0;
+                          const float* norm, float epsilon, Matrix hidden, NextNorm next) = 0;
   /// Finishes the tree for rows [0, rows) into out, without residual (a rank's slice of a large exchange).
   virtual void reduce_slots(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
                             Matrix out) = 0;

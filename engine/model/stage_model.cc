@@ -145,11 +145,20 @@ void StageModel::embed(const BatchView& batch) {
 }
 
 void StageModel::run_layers(const BatchView& batch) {
-  ECHELON_CHECK(batch.num_rows() <= options_.max_rows);
-  for (int local = 0; local < static_cast<int>(weights_.layers.size()); ++local) {
-    attention_block(weights_.layers[local], local, batch);
-    mlp_block(weights_.layers[local], batch.num_rows());
+  const int rows = batch.num_rows(), num_layers = static_cast<int>(weights_.layers.size());
+  ECHELON_CHECK(rows <= options_.max_rows);
+  if (num_layers > 0 && shard_.heads.count > 0) {
+    backend_.rms_norm(hidden(rows), weights_.layers[0].attention_norm, spec_.norm_epsilon, *work_->normed);
   }
+  for (int local = 0; local < num_layers; ++local) {
+    attention_block(weights_.layers[local], local, batch);
+    mlp_block(weights_.layers[local], local + 1 < num_layers ? &weights_.layers[local + 1] : nullptr, rows);
+  }
+}
+
+/// The norm in front of a block of which this rank has `share`, if anything.
+NextNorm StageModel::norm_before(const IndexRange& share, const float* weight) const {
+  return share.count > 0 ? NextNorm{.weight = weight, .out = work_->normed.get()} : NextNorm{};
 }
 
 AttentionPlan StageModel::attention_plan(const LayerWeights& layer, int global_layer) const {
@@ -179,7 +188,6 @@ void StageModel::attention_block(const LayerWeights& layer, int local_layer, con
     const Widths w = widths_of(spec_, shard_);
     const Matrix qkv{reinterpret_cast<float*>(work_->qkv->data()), rows, w.qkv, w.qkv};
     const AttentionPlan plan = attention_plan(layer, static_cast<int>(shard_.layers.first) + local_layer);
-    backend_.rms_norm(hidden(rows), layer.attention_norm, spec_.norm_epsilon, *work_->normed);
     project(*work_->normed, rows, layer.qkv, qkv, 0);
     backend_.rope_and_cache(qkv, batch.segments, plan, cache_, local_layer);
     backend_.attention(qkv, batch.segments, plan, cache_, local_layer, *work_->heads);
@@ -188,14 +196,14 @@ void StageModel::attention_block(const LayerWeights& layer, int local_layer, con
         reinterpret_cast<float*>(work_->slots->data()) + shard_.attention_tree.first_slot(shard_.place.tp) * slot;
     project(*work_->heads, rows, layer.output, {slots, rows, spec_.hidden, spec_.hidden}, slot);
   }
-  sum_parts(shard_.attention_tree, rows, layer.post_attention_norm);
+  sum_parts(shard_.attention_tree, rows, layer.post_attention_norm, norm_before(shard_.mlp_columns, layer.mlp_norm));
 }
 
-void StageModel::mlp_block(const LayerWeights& layer, int rows) {
+/// `next`: the layer behind it, or null.
+void StageModel::mlp_block(const LayerWeights& layer, const LayerWeights* next, int rows) {
   const int64_t columns = shard_.mlp_columns.count;
   if (columns > 0) {
     const Matrix gate_up{reinterpret_cast<float*>(work_->gate_up->data()), rows, 2 * columns, 2 * columns};
-    backend_.rms_norm(hidden(rows), layer.mlp_norm, spec_.norm_epsilon, *work_->normed);
     if (layer.gate_up.interleaved) {
       backend_.gated_linear(*work_->normed, rows, *layer.gate_up.pieces[0].matrix, spec_.gate, *work_->mlp);
     } else {
@@ -206,7 +214,8 @@ void StageModel::mlp_block(const LayerWeights& layer, int rows) {
     float* slots = reinterpret_cast<float*>(work_->slots->data()) + shard_.mlp_tree.first_slot(shard_.place.tp) * slot;
     project(*work_->mlp, rows, layer.down, {slots, rows, spec_.hidden, spec_.hidden}, slot);
   }
-  sum_parts(shard_.mlp_tree, rows, layer.post_mlp_norm);
+  sum_parts(shard_.mlp_tree, rows, layer.post_mlp_norm,
+            next ? norm_before(shard_.heads, next->attention_norm) : NextNorm{});
 }
 
 void StageModel::project(const Activation& x, int64_t rows, const Projection& projection, Matrix out,
@@ -219,20 +228,20 @@ void StageModel::project(const Activation& x, int64_t rows, const Projection& pr
 }
 
 /// Brings the slots of all parts together, finishes the tree and adds it to the residual stream.
-void StageModel::sum_parts(const ReductionTree& tree, int rows, const float* norm) {
+void StageModel::sum_parts(const ReductionTree& tree, int rows, const float* norm, NextNorm next) {
   const int64_t slot = int64_t{rows} * spec_.hidden;
   const float* slots = reinterpret_cast<const float*>(work_->slots->data());
   if (shard_.tp > 1 && slot * static_cast<int64_t>(sizeof(float)) > kSliceBytes && rows >= shard_.tp) {
     exchange_slices(tree, rows);
     const float* sum = reinterpret_cast<const float*>(work_->sum->data());
     constexpr int kNoMerge[] = {0};
-    backend_.finish_sum(std::span(&sum, 1), spec_.hidden, kNoMerge, norm, spec_.norm_epsilon, hidden(rows));
+    backend_.finish_sum(std::span(&sum, 1), spec_.hidden, kNoMerge, norm, spec_.norm_epsilon, hidden(rows), next);
     return;
   }
   if (shard_.tp > 1) exchange_slots(tree, rows);
   std::vector<const float*> pointers;
   for (int i = 0; i < tree.total_slots(); ++i) pointers.push_back(slots + i * slot);
-  backend_.finish_sum(pointers, spec_.hidden, tree.finish_merges(), norm, spec_.norm_epsilon, hidden(rows));
+  backend_.finish_sum(pointers, spec_.hidden, tree.finish_merges(), norm, spec_.norm_epsilon, hidden(rows), next);
 }
 
 /// Few rows: everyone gets every slot.

@@ -46,9 +46,10 @@ class StageModel final : public LayerRunner {
   struct Workspace;
   Matrix hidden(int rows) const;
   void attention_block(const LayerWeights& layer, int local_layer, const BatchView& batch);
-  void mlp_block(const LayerWeights& layer, int rows);
+  void mlp_block(const LayerWeights& layer, const LayerWeights* next, int rows);
+  NextNorm norm_before(const IndexRange& share, const float* weight) const;
   void project(const Activation& x, int64_t rows, const Projection& projection, Matrix out, int64_t slot_stride);
-  void sum_parts(const ReductionTree& tree, int rows, const float* norm);
+  void sum_parts(const ReductionTree& tree, int rows, const float* norm, NextNorm next);
   void exchange_slots(const ReductionTree& tree, int rows);
   void exchange_slices(const ReductionTree& tree, int rows);
   AttentionPlan attention_plan(const LayerWeights& layer, int global_layer) const;

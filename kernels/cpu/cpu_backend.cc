@@ -128,8 +128,9 @@ void CpuBackend::gated_linear(const Activation& x, int64_t rows, const PackedMat
 }
 
 void CpuBackend::finish_sum(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
-                            const float* norm, float epsilon, Matrix hidden) {
-  row_ops_.finish_sum(slots, stride, finish_merges, norm, epsilon, hidden);
+                            const float* norm, float epsilon, Matrix hidden, NextNorm next) {
+  row_ops_.finish_sum(slots, stride, finish_merges, norm, epsilon, hidden, next.weight,
+                      static_cast<CpuActivation*>(next.out));
 }
 
 void CpuBackend::reduce_slots(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,

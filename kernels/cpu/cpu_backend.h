@@ -52,7 +52,7 @@ class CpuBackend final : public Backend {
   void gated_activation(Matrix x, Gate gate, Activation& out) override;
   void gated_linear(const Activation& x, int64_t rows, const PackedMatrix& weight, Gate gate, Activation& out) override;
   void finish_sum(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
-                  const float* norm, float epsilon, Matrix hidden) override;
+                  const float* norm, float epsilon, Matrix hidden, NextNorm next) override;
   void reduce_slots(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
                     Matrix out) override;
   void softcap(Matrix x, float cap) override;

@@ -35,6 +35,17 @@ void RowOps::for_rows(int64_t rows, int64_t floats_per_row, F&& f) {
   });
 }
 
+/// f(first row, number of rows, part): the rows of a tile of activations together, unless there are too few for all
+/// threads.
+template <class F>
+void RowOps::for_tiles(int64_t rows, int64_t floats_per_row, F&& f) {
+  const int64_t in_tile = rows >= int64_t{kTileRows} * threads_.num_threads() ? kTileRows : 1;
+  for_rows((rows + in_tile - 1) / in_tile, floats_per_row * in_tile, [&](int64_t tile, int part) {
+    const int64_t first = tile * in_tile;
+    f(first, std::min(in_tile, rows - first), part);
+  });
+}
+
 /// f(row, first column, number of columns, part), pieces of kPieceCols columns.
 template <class F>
 void RowOps::for_pieces(int64_t rows, int64_t cols, F&& f) {
@@ -69,11 +80,8 @@ void RowOps::embed(const CpuEmbeddingTable& table, std::span<const TokenId> toke
 void RowOps::rms_norm(Matrix x, const float* weight, float epsilon, CpuActivation& out) {
   ECHELON_CHECK(out.cols() == x.cols, "{} columns into {}", x.cols, out.cols());
   out.set_rows(x.rows);
-  // Rows of a tile one after the other, unless there are too few for all threads.
-  const int64_t in_tile = x.rows >= int64_t{kTileRows} * threads_.num_threads() ? kTileRows : 1;
-  reserve_rows(x.cols * in_tile);
-  for_rows((x.rows + in_tile - 1) / in_tile, x.cols * in_tile, [&](int64_t tile, int part) {
-    const int64_t first = tile * in_tile, num_rows = std::min(in_tile, x.rows - first);
+  reserve_rows(x.cols * kTileRows);
+  for_tiles(x.rows, x.cols, [&](int64_t first, int64_t num_rows, int part) {
     float* const normed = scratch_row(part);
     for (int64_t r = 0; r < num_rows; ++r) {
       kernels_.rms_norm(x.row(first + r), weight, x.cols, epsilon, normed + r * x.cols);
@@ -95,17 +103,30 @@ void RowOps::gated_activation(Matrix x, Gate gate, CpuActivation& out) {
 }
 
 void RowOps::finish_sum(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
-                        const float* norm, float epsilon, Matrix hidden) {
+                        const float* norm, float epsilon, Matrix hidden, const float* next_norm, CpuActivation* next) {
   check_program(slots, finish_merges);
   const int num_slots = static_cast<int>(slots.size());
-  reserve_rows(hidden.cols);
-  for_rows(hidden.rows, hidden.cols * num_slots, [&](int64_t r, int part) {
-    const bool accumulate = norm == nullptr;
-    float* sum = accumulate ? hidden.row(r) : scratch_row(part);
-    kernels_.tree_sum(slots.data(), r * stride, finish_merges.data(), num_slots, hidden.cols, accumulate, sum);
-    if (accumulate) return;
-    kernels_.rms_norm(sum, norm, hidden.cols, epsilon, sum);
-    kernels_.add(hidden.row(r), sum, hidden.cols);
+  const int64_t cols = hidden.cols;
+  if (next != nullptr) {
+    ECHELON_CHECK(next->cols() == cols, "{} columns into {}", cols, next->cols());
+    next->set_rows(hidden.rows);
+  }
+  reserve_rows(cols * kTileRows);
+  for_tiles(hidden.rows, cols * (num_slots + 1), [&](int64_t first, int64_t num_rows, int part) {
+    float* const normed = scratch_row(part);  // of the sum, then of the new residual stream
+    for (int64_t r = first; r < first + num_rows; ++r) {
+      const bool accumulate = norm == nullptr;
+      float* const sum = accumulate ? hidden.row(r) : normed;
+      kernels_.tree_sum(slots.data(), r * stride, finish_merges.data(), num_slots, cols, accumulate, sum);
+      if (accumulate) continue;
+      kernels_.rms_norm(sum, norm, cols, epsilon, sum);
+      kernels_.add(hidden.row(r), sum, cols);
+    }
+    if (next == nullptr) return;
+    for (int64_t r = 0; r < num_rows; ++r) {
+      kernels_.rms_norm(hidden.row(first + r), next_norm, cols, epsilon, normed + r * cols);
+    }
+    next->write_rows(first, num_rows, 0, normed, cols, cols);
   });
 }
 

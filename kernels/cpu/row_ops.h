@@ -24,7 +24,8 @@ class CpuEmbeddingTable final : public EmbeddingTable {
   std::shared_ptr<const MatrixSource> source_;  ///< shared with the weights' owner
 };
 
-/// Holds one row of floats for every thread; grows to the widest row seen. Used by one thread (the caller of the pool).
+/// Holds some rows of floats for every thread; grows to the widest row seen. Used by one thread (the caller of the
+/// pool).
 class RowOps {
  public:
   RowOps(const OpKernels& kernels, ThreadPool& threads) : kernels_(kernels), threads_(threads) {}
@@ -33,7 +34,7 @@ class RowOps {
   void rms_norm(Matrix x, const float* weight, float epsilon, CpuActivation& out);
   void gated_activation(Matrix x, Gate gate, CpuActivation& out);
   void finish_sum(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
-                  const float* norm, float epsilon, Matrix hidden);
+                  const float* norm, float epsilon, Matrix hidden, const float* next_norm, CpuActivation* next);
   void reduce_slots(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
                     Matrix out);
   void softcap(Matrix x, float cap);
@@ -41,6 +42,8 @@ class RowOps {
  private:
   template <class F>
   void for_rows(int64_t rows, int64_t floats_per_row, F&& f);
+  template <class F>
+  void for_tiles(int64_t rows, int64_t floats_per_row, F&& f);
   template <class F>
   void for_pieces(int64_t rows, int64_t cols, F&& f);
   void reserve_rows(int64_t cols);

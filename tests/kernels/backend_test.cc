@@ -164,12 +164,12 @@ class TinyModel {
       device_->rope_and_cache(qkv, {&segment, 1}, plan_, cache_, layer);
       device_->attention(qkv, {&segment, 1}, plan_, cache_, layer, *heads_);
       device_->linear(*heads_, rows, *output_[layer], nullptr, sum, 0);
-      device_->finish_sum(slots, kHidden, merges, layer == 0 ? nullptr : norm_.data(), 1e-6f, hidden);
-      device_->rms_norm(hidden, norm_.data(), 1e-6f, *x_);
+      device_->finish_sum(slots, kHidden, merges, layer == 0 ? nullptr : norm_.data(), 1e-6f, hidden,
+                          {.weight = norm_.data(), .out = x_.get()});
       device_->linear(*x_, rows, *up_[layer], nullptr, up, 0);
       device_->gated_activation(up, layer == 0 ? Gate::silu : Gate::gelu_tanh, *mlp_);
       device_->linear(*mlp_, rows, *down_[layer], nullptr, sum, 0);
-      device_->finish_sum(slots, kHidden, merges, nullptr, 0, hidden);
+      device_->finish_sum(slots, kHidden, merges, nullptr, 0, hidden, {});
     }
     device_->rms_norm(hidden, norm_.data(), 1e-6f, *x_);
     device_->linear(*x_, rows, *head_, nullptr, logits, 0);

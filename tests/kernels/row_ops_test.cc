@@ -12,6 +12,7 @@
 #include "kernels/cpu/float_environment.h"
 #include "kernels/reduction_tree.h"
 #include "tests/kernels/op_test_support.h"
+#include "tests/kernels/products_testing.h"
 
 namespace echelon::cpu {
 namespace {
@@ -188,8 +189,8 @@ TEST_P(RowOpsTest, FinishSumGivesTheSameBitsForEveryNumberOfParts) {
     fill_normal(hidden.values, 3);
     normed.values = hidden.values;
     const TestMatrix before = hidden;
-    device->finish_sum(pointers, kStride, tree.finish_merges(), nullptr, 0, hidden);
-    device->finish_sum(pointers, kStride, tree.finish_merges(), norm.data(), 1e-6f, normed);
+    device->finish_sum(pointers, kStride, tree.finish_merges(), nullptr, 0, hidden, {});
+    device->finish_sum(pointers, kStride, tree.finish_merges(), norm.data(), 1e-6f, normed, {});
     device->reduce_slots(pointers, kStride, tree.finish_merges(), reduced);
     if (num_parts == 1) {
       first = hidden.values;
@@ -216,12 +217,43 @@ TEST_P(RowOpsTest, FinishSumGivesTheSameBitsForEveryNumberOfParts) {
   }
 }
 
+/// Few rows and whole tiles, with and without a norm of the sum: what one more product sees of next has rms_norm()'s
+/// bits.
+TEST_P(RowOpsTest, TheNextNormOfASumHasTheBitsOfRmsNorm) {
+  constexpr int64_t kCols = 96;
+  std::vector<float> norm(kCols), next_norm(kCols);
+  fill_normal(norm, 21);
+  fill_normal(next_norm, 22);
+  const auto device = backend(2);
+  const SeededMatrix w(kCols, kCols, {.kind = Coding::Kind::u8, .zero = 128, .scales_fit_f16 = true}, 23);
+  const auto weight = device->pack({.rows = {{&w, 0, kCols}}, .leaves = {{.num_cols = kCols, .merges = 0, .slot = 0}}});
+  const int merges[] = {0};
+  for (const int64_t rows : {1, 7, 16, 45}) {
+    for (const float* sandwich : {static_cast<const float*>(nullptr), static_cast<const float*>(norm.data())}) {
+      TestMatrix sum(rows, kCols), before(rows, kCols), out(rows, kCols), expected(rows, kCols);
+      fill_normal(sum.values, 24);
+      fill_normal(before.values, 25);
+      TestMatrix hidden = before, alone = before;
+      const float* slots[] = {sum.values.data()};
+      const auto next = device->make_activation(rows, kCols), normed = device->make_activation(rows, kCols);
+      device->finish_sum(slots, kCols, merges, sandwich, 1e-6f, hidden,
+                         {.weight = next_norm.data(), .out = next.get()});
+      device->finish_sum(slots, kCols, merges, sandwich, 1e-6f, alone, {});
+      device->rms_norm(alone, next_norm.data(), 1e-6f, *normed);
+      device->linear(*next, rows, *weight, nullptr, out, 0);
+      device->linear(*normed, rows, *weight, nullptr, expected, 0);
+      ASSERT_EQ(num_different(hidden.values, alone.values), 0) << rows << " rows";
+      ASSERT_EQ(num_different(out.values, expected.values), 0) << rows << " rows";
+    }
+  }
+}
+
 TEST_P(RowOpsTest, AProgramThatLeavesTwoValuesIsRefused) {
   const auto device = backend();
   TestMatrix hidden(1, 16);
   const float* slots[] = {hidden.values.data(), hidden.values.data()};
   const int merges[] = {0, 0};
-  EXPECT_DEATH(device->finish_sum(slots, 16, merges, nullptr, 0, hidden), "check failed");
+  EXPECT_DEATH(device->finish_sum(slots, 16, merges, nullptr, 0, hidden, {}), "check failed");
 }
 
 class FloatSource final : public MatrixSource {
