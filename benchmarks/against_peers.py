@@ -21,7 +21,7 @@ import sys
 
 from load import Load, run_load
 from machine import Quiet, ceilings, heading, median_and_range, number, say, table
-from servers import MODELS, VLLM_MODEL, Echelon, LlamaServer, Vllm, llama_bench, llama_cpp_folder, vllm_folder
+from servers import MODELS, SLOT_CONTEXT, VLLM_MODEL, Echelon, LlamaServer, Vllm, llama_bench, llama_cpp_folder, vllm_folder
 
 PREFILL_TOKENS, DECODE_TOKENS, DECODE_PROMPT, REPETITIONS = 512, 64, 16, 3
 STREAMS, STREAM_PROMPT, STREAM_OUTPUT = (8, 32), 128, 64
@@ -122,6 +122,7 @@ def sides(model, num_threads, runner, stack):
     def ours(num_ranks, *arguments):
         def measure():
             sizes = ["--threads", num_threads // num_ranks, "--num-kv-blocks", KV_BLOCKS]
+            sizes += ["--max-model-len", SLOT_CONTEXT]
             with Echelon(model, num_ranks, [*sizes, *arguments]) as server:
                 runner.fill_cache(server)
                 return runner.everything(server)

@@ -21,7 +21,7 @@ from server import Server, free_port, model_path  # noqa: E402  the folder has t
 
 READY_POLL_S = 0.002
 READY_TIMEOUT_S, VLLM_READY_TIMEOUT_S = 120, 600
-SLOT_CONTEXT = 1024  # tokens of one stream of a peer
+SLOT_CONTEXT = 1024  # tokens of one stream
 VLLM_CACHE_GIB = 1  # as ours
 PEERS = ROOT / "benchmarks/peers"
 MODELS = ("smollm2", "gemma3", "q4k")
