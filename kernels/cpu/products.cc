@@ -91,7 +91,8 @@ struct Product {
 
 /// How rows and units of features are divided among threads. By rows as far as each part has enough of them: a thread
 /// then finds in its own caches what it wrote itself (norms and sums are divided by rows, too), which matters where
-/// threads share no L3, and there are parts for all threads when features are few. The rest by features.
+/// threads share no L3, and there are parts for all threads when features are few. The rest by features: every part of
+/// the rows reads the weights, and has to have enough to do with them.
 class Division {
  public:
   struct Part {
@@ -99,7 +100,7 @@ class Division {
   };
 
   Division(int64_t rows, int64_t num_units, int num_threads) : rows_(rows), num_units_(num_units) {
-    constexpr int64_t kRowsOfPart = 64;
+    constexpr int64_t kRowsOfPart = 128;
     row_parts_ = num_threads;
     while (row_parts_ > 1 && (num_threads % row_parts_ != 0 || rows < row_parts_ * kRowsOfPart)) --row_parts_;
     unit_parts_ = static_cast<int>(std::min<int64_t>(num_threads / row_parts_, num_units));

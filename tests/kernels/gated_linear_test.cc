@@ -74,16 +74,17 @@ TEST_P(GatedLinearTest, HasTheBitsOfItsPartsInEveryCompute) {
   }
 }
 
-/// More rows than one panel, more columns than one piece, and numbers that are hard.
+/// More rows than one panel, enough for each thread to take its own; more columns than one piece; numbers that are
+/// hard.
 TEST_P(GatedLinearTest, ManyRowsAndExtremes) {
   const Coding coding{.kind = Coding::Kind::u4, .zero = 8, .scales_fit_f16 = true};
   const Case c{.coding = coding, .width = 2048, .cols = 64, .num_threads = 3};
   int64_t num_extreme = 0;
   std::vector<float> x = extreme_rows(c.cols, &num_extreme);
   ASSERT_NO_FATAL_FAILURE(expect_equal(c, x, num_extreme));
-  const std::vector<float> more = seeded_rows(300, c.cols, 36);
+  const std::vector<float> more = seeded_rows(400, c.cols, 36);
   x.insert(x.end(), more.begin(), more.end());
-  ASSERT_NO_FATAL_FAILURE(expect_equal(c, x, num_extreme + 300));
+  ASSERT_NO_FATAL_FAILURE(expect_equal(c, x, num_extreme + 400));
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, GatedLinearTest, testing::ValuesIn(kAllIsas), isa_name);

@@ -82,7 +82,7 @@ TEST_P(ProductsInvariance, Threads) {
 /// So many rows that threads divide them: 2 take half each, 6 three parts of the rows and two of the features, 5 only
 /// features.
 TEST_P(ProductsInvariance, ThreadsDivideManyRows) {
-  const int64_t rows = 213, cols = 64;
+  const int64_t rows = 397, cols = 64;
   for (const Coding& coding : some_codings()) {
     for (int64_t features : {17, 192}) {
       const SeededMatrix w(features, cols, coding, 33);
