@@ -5,8 +5,8 @@ in one run, in turn, medians of five rounds.
     benchmarks/against_peers.py [--rounds 5] [--model smollm2|gemma3|q4k] [--sides NAME,NAME]
 
 Every server is started anew in each round and is alone on the machine while it is measured. Ours is warmed up by as
-many prompts as fill its KV cache once, since the peers write to theirs before they are ready (a virtual machine hands
-out fresh memory at 0.5 GB/s or at 25, as it likes); the first request to a peer is its warm-up. vLLM, which takes a minute or two to start, is started in the first round and stopped (SIGSTOP) while others
+many prompts as fill its KV cache once, since the peers write to theirs before they are ready (fresh memory came at 0.5
+or at 25 GB/s in one virtual machine); the first request to a peer is its warm-up. vLLM, which takes a minute or two to start, is started in the first round and stopped (SIGSTOP) while others
 are measured. Prefill is 512 / TTFT of a prompt of 512 random tokens with max_tokens 1; decode is 1 / TPOT of an answer
 of 64 tokens to a prompt of 16; of both, three requests one after another and their median. The streams are closed
 loops, 128 random tokens in, 64 out, twice as many requests as streams. vLLM has SmolLM2's weights in bfloat16, all

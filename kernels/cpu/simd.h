@@ -221,6 +221,19 @@ static inline float sum_lanes(F32x16 a) {
 }
 #endif
 
+/// Of values whose largest magnitude has these bits: m / 127, and what codes are multiplied by. Below 2^-119, where the
+/// scale would be subnormal, both are 0.
+inline constexpr uint32_t kLeastInt8Bits = (127u - 119u) << 23;
+struct Int8Scale {
+  float scale = 0.0f, inverse = 0.0f;
+};
+static inline Int8Scale int8_scale(uint32_t largest) {
+  if (largest < kLeastInt8Bits) return {};
+  float m;
+  std::memcpy(&m, &largest, sizeof m);
+  return {m / 127.0f, 127.0f / m};
+}
+
 /// The largest lane.
 static inline float max_lane(F32x16 a) {
   float v[16];

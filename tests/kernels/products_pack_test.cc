@@ -106,6 +106,24 @@ TEST_P(Quantize, CollectedPiecesEqualTheDefinition) {
   expect_definition(activation, x);
 }
 
+/// The first and the last row of a tile, together and alone.
+TEST_P(Quantize, RowsBetweenTheWrittenOnesStay) {
+  const FloatEnvironment environment;
+  std::vector<float> x = seeded_rows(8, 32, 67);
+  const std::vector<float> newer = seeded_rows(2, 32, 68);
+  CpuActivation activation(8, 32, ActivationForm::int8, product_kernels(GetParam()));
+  activation.set_rows(8);
+  activation.write_rows(0, 8, 0, x.data(), 32, 32);
+  {
+    ActivationWriter writer(activation);
+    writer.write(0, 0, newer.data(), 32);
+    writer.write(7, 0, newer.data() + 32, 32);
+  }
+  std::copy_n(newer.begin(), 32, x.begin());
+  std::copy_n(newer.begin() + 32, 32, x.begin() + 7 * 32);
+  expect_definition(activation, x);
+}
+
 TEST_P(Quantize, IsWithinHalfAStep) {
   const FloatEnvironment environment;
   const std::vector<float> x = seeded_rows(16, 320, 62);

@@ -130,14 +130,7 @@ static float quantize_head(const float* x, int head_dim, int8_t* codes) {
     bits &= 0x7fffffffu;
     largest = bits > largest ? bits : largest;
   }
-  constexpr uint32_t kSmallest = (127u - 119u) << 23;  // 2^-119: below, the scale would be subnormal
-  float scale = 0.0f, inverse = 0.0f;
-  if (largest >= kSmallest) {
-    float m;
-    std::memcpy(&m, &largest, sizeof m);
-    scale = m / 127.0f;
-    inverse = 127.0f / m;
-  }
+  const auto [scale, inverse] = int8_scale(largest);
   for (int d = 0; d < head_dim; d += 16) {
     const F32x16 scaled = max(min(mul(load(x + d), set1(inverse)), set1(127.0f)), set1(-127.0f));
     int32_t whole[16];

@@ -54,7 +54,7 @@ struct alignas(64) ActivationStarts {
   int32_t half_minus_128[2][kTileRows];  ///< of columns [0, 16) and [16, 32)
 };
 
-/// 32 values and where they go: row `row` (0..7) of a group. Groups of one call that are one tile's rows ascend by row.
+/// 32 values and where they go: row `row` (0..7) of a group. A tile's eight rows in order are quickest.
 struct GroupToQuantize {
   const float* values;
   ActivationGroup* group;

@@ -8,8 +8,6 @@
 
 namespace echelon::cpu::ECHELON_ISA {
 
-inline constexpr uint32_t kSmallestLargest = (127u - 119u) << 23;  ///< bits of 2^-119; below, scale and codes are 0
-
 #if defined(__AVX512F__)
 /// 16 codes, and their sum.
 static inline int32_t store_codes(int8_t* codes, I32x16 q) {
@@ -46,13 +44,7 @@ static inline int32_t quantize_half(const float* x, F32x16 inverse, int8_t* code
 
 static inline void quantize_group(const GroupToQuantize& group) {
   const uint32_t largest = largest_magnitude(group.values);
-  float d = 0.0f, inverse = 0.0f;
-  if (largest >= kSmallestLargest) {
-    float m;
-    std::memcpy(&m, &largest, sizeof m);
-    d = m / 127.0f;
-    inverse = 127.0f / m;
-  }
+  const auto [d, inverse] = int8_scale(largest);
   const int row = group.row;
   ActivationGroup& out = *group.group;
   ActivationStarts& starts = *group.starts;
@@ -86,7 +78,9 @@ static inline void store_results(const GroupToQuantize* groups, __m256 d, __m256
     _mm256_store_si256(reinterpret_cast<__m256i*>(low_minus_128), minus(low, 7));
     _mm256_store_si256(reinterpret_cast<__m256i*>(high_minus_128), minus(high, 7));
   };
-  if (groups[0].group == groups[7].group && groups[0].row == 0 && groups[7].row == 7) {
+  bool is_tile = true;
+  for (int i = 0; i < 8; ++i) is_tile = is_tile && groups[i].group == groups[0].group && groups[i].row == i;
+  if (is_tile) {
     ActivationGroup& out = *groups[0].group;
     ActivationStarts& starts = *groups[0].starts;
     store_all(out.scale, out.scaled_sum, starts.minus_8, starts.minus_128, starts.half_minus_128[0],
@@ -119,7 +113,7 @@ static void quantize_eight(const GroupToQuantize* groups) {
     for (int i = 0; i < 8; ++i) quantize_group(groups[i]);
     return;
   }
-  const __mmask8 any = _mm256_cmpge_epi32_mask(largest, _mm256_set1_epi32(static_cast<int>(kSmallestLargest)));
+  const __mmask8 any = _mm256_cmpge_epi32_mask(largest, _mm256_set1_epi32(static_cast<int>(kLeastInt8Bits)));
   const __m256 m = _mm256_castsi256_ps(largest), top_code = _mm256_set1_ps(127.0f);
   const __m256 d = _mm256_maskz_div_ps(any, m, top_code);
   alignas(32) float inverse[8];
