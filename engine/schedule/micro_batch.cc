@@ -1,5 +1,7 @@
 #include "engine/schedule/micro_batch.h"
 
+#include <limits>
+
 #include "engine/schedule/wire.h"
 #include "kernels/base/limits.h"
 
@@ -8,7 +10,7 @@ namespace {
 
 constexpr uint32_t kPlanMagic = 0x4e4c5045;    // "EPLN"
 constexpr uint32_t kResultMagic = 0x53455245;  // "ERES"
-constexpr uint16_t kWireVersion = 1;
+constexpr uint16_t kWireVersion = 2;
 
 void put_sampling(WireWriter& out, const SamplingParams& p) {
   out.put(p.temperature);
@@ -75,12 +77,78 @@ void expect_header(WireReader& in, uint32_t magic) {
   if (in.get<uint16_t>("version") != kWireVersion) throw WireError("message is of another version of echelon");
 }
 
+/// What a row has beside slot, generation and position, in its first byte. A steady decode has a sample alone.
+enum RowBits : uint8_t { kSamples = 1, kSeveralTokens = 2, kNewBlocks = 4, kTargets = 8, kAllRowBits = 15 };
+constexpr uint32_t kLeastRowBytes = 4;
+constexpr uint32_t kMostInt = std::numeric_limits<int32_t>::max();
+
+/// A token id, or kFedBackToken, as a number from 0.
+uint32_t number_of(TokenId token) { return static_cast<uint32_t>(token) - static_cast<uint32_t>(kFedBackToken); }
+TokenId token_of(uint32_t number) { return static_cast<TokenId>(number + static_cast<uint32_t>(kFedBackToken)); }
+
+void put_row(WireWriter& out, const PlanRow& row) {
+  const bool has_targets = row.targets_from != 0 || row.num_targets != 0;
+  out.put(static_cast<uint8_t>((row.sample ? kSamples : 0) | (row.num_tokens != 1 ? kSeveralTokens : 0) |
+                               (row.num_new_blocks != 0 ? kNewBlocks : 0) | (has_targets ? kTargets : 0)));
+  out.put_number(static_cast<uint32_t>(row.slot));
+  out.put_number(row.generation);
+  out.put_number(static_cast<uint32_t>(row.first_position));
+  if (row.num_tokens != 1) out.put_number(static_cast<uint32_t>(row.num_tokens));
+  if (row.num_new_blocks != 0) out.put_number(static_cast<uint32_t>(row.num_new_blocks));
+  if (has_targets) {
+    out.put_number(static_cast<uint32_t>(row.targets_from));
+    out.put_number(static_cast<uint32_t>(row.num_targets));
+  }
+}
+
+PlanRow get_row(WireReader& in) {
+  PlanRow row;
+  const auto bits = in.get<uint8_t>("row");
+  row.sample = (bits & kSamples) != 0;
+  row.slot = static_cast<int32_t>(in.get_number("slot", kMostInt));
+  row.generation = in.get_number("generation", std::numeric_limits<uint32_t>::max());
+  row.first_position = static_cast<int32_t>(in.get_number("first_position", kMaxModelLen));
+  row.num_tokens = (bits & kSeveralTokens) != 0 ? static_cast<int32_t>(in.get_number("num_tokens", kMostInt)) : 1;
+  if ((bits & kNewBlocks) != 0) row.num_new_blocks = static_cast<int32_t>(in.get_number("num_new_blocks", kMostInt));
+  if ((bits & kTargets) != 0) {
+    row.targets_from = static_cast<int32_t>(in.get_number("targets_from", kMostInt));
+    row.num_targets = static_cast<int32_t>(in.get_number("num_targets", kMostInt));
+  }
+  // Every row has one form in bytes.
+  if (bits > kAllRowBits || ((bits & kSeveralTokens) != 0 && row.num_tokens == 1) ||
+      ((bits & kNewBlocks) != 0 && row.num_new_blocks == 0) ||
+      ((bits & kTargets) != 0 && row.targets_from == 0 && row.num_targets == 0)) {
+    throw WireError("plan row says what it has in a way that none does");
+  }
+  return row;
+}
+
+/// A list whose elements take at least `least_bytes` each; nothing is allocated beyond what can be there.
+template <typename T, typename Get>
+std::vector<T> get_list(WireReader& in, const char* field, uint32_t least_bytes, Get get) {
+  const uint32_t count = in.get_number(field, std::numeric_limits<uint32_t>::max());
+  if (count > in.num_left() / least_bytes) throw WireError(std::string("message ends inside field ") + field);
+  std::vector<T> list;
+  list.reserve(count);
+  for (uint32_t i = 0; i < count; ++i) list.push_back(get());
+  return list;
+}
+
+void put_tokens(WireWriter& out, std::span<const TokenId> tokens) {
+  out.put_number(static_cast<uint32_t>(tokens.size()));
+  for (const TokenId token : tokens) out.put_number(number_of(token));
+}
+
+std::vector<TokenId> get_tokens(WireReader& in, const char* field) {
+  return get_list<TokenId>(in, field, 1,
+                           [&] { return token_of(in.get_number(field, std::numeric_limits<uint32_t>::max())); });
+}
+
 void check_counts(const MicroBatch& batch) {
   int64_t tokens = 0, blocks = 0, targets = 0;
   for (const PlanRow& row : batch.rows) {
     if (row.num_tokens < 1 || row.num_new_blocks < 0 || row.first_position < 0 || row.first_position > kMaxModelLen ||
-        row.targets_from < 0 || row.num_targets < 0 || int64_t{row.targets_from} + row.num_targets > row.num_tokens ||
-        row.sample > 1) {
+        row.targets_from < 0 || row.num_targets < 0 || int64_t{row.targets_from} + row.num_targets > row.num_tokens) {
       throw WireError("plan row has numbers out of range");
     }
     tokens += row.num_tokens;
@@ -110,10 +178,12 @@ std::vector<std::byte> encode(const MicroBatch& batch) {
     put_sampling(out, slot.sampling);
     out.put_all(std::span(slot.tokens));
   }
-  out.put_all(std::span(batch.rows));
-  out.put_all(std::span(batch.tokens));
-  out.put_all(std::span(batch.new_blocks));
-  out.put_all(std::span(batch.targets));
+  out.put_number(static_cast<uint32_t>(batch.rows.size()));
+  for (const PlanRow& row : batch.rows) put_row(out, row);
+  put_tokens(out, batch.tokens);
+  out.put_number(static_cast<uint32_t>(batch.new_blocks.size()));
+  for (const int32_t block : batch.new_blocks) out.put_number(static_cast<uint32_t>(block));
+  put_tokens(out, batch.targets);
   return out.take();
 }
 
@@ -135,10 +205,11 @@ MicroBatch decode_micro_batch(std::span<const std::byte> bytes) {
     if (slot.num_prompt < 0 || slot.choice < 0) throw WireError("slot registration has numbers out of range");
     batch.registrations.push_back(std::move(slot));
   }
-  batch.rows = in.get_all<PlanRow>("rows");
-  batch.tokens = in.get_all<TokenId>("tokens");
-  batch.new_blocks = in.get_all<int32_t>("new_blocks");
-  batch.targets = in.get_all<TokenId>("targets");
+  batch.rows = get_list<PlanRow>(in, "rows", kLeastRowBytes, [&] { return get_row(in); });
+  batch.tokens = get_tokens(in, "tokens");
+  batch.new_blocks = get_list<int32_t>(in, "new_blocks", 1,
+                                       [&] { return static_cast<int32_t>(in.get_number("new_blocks", kMostInt)); });
+  batch.targets = get_tokens(in, "targets");
   in.finish();
   check_counts(batch);
   return batch;

@@ -35,7 +35,7 @@ struct PlanRow {
   int32_t num_new_blocks = 0;  ///< these of MicroBatch::new_blocks, appended to the slot's table
   int32_t targets_from = 0;    ///< tokens [targets_from, targets_from + num_targets) want the log-probability
   int32_t num_targets = 0;     ///< of the prompt token that follows them
-  uint32_t sample = 0;         ///< 1: the last token's logits choose the next token
+  bool sample = false;         ///< the last token's logits choose the next token
 };
 
 struct MicroBatch {
@@ -49,6 +49,7 @@ struct MicroBatch {
   std::vector<TokenId> targets;
 };
 
+/// A row that decodes one token takes 7 to 12 bytes, its token among them.
 std::vector<std::byte> encode(const MicroBatch& batch);
 /// Throws WireError for bytes that no encode() made: sizes are checked before they are used, counts must agree with
 /// each other. Ranges that depend on the model (token ids, blocks, slots) are checked by SlotTable and Stage.

@@ -264,7 +264,7 @@ bool Scheduler::add_row(Sequence& sequence, int num_tokens, Draft& draft, bool i
   draft.record.rows.push_back({.sequence = sequence.id,
                                .slot = sequence.slot,
                                .generation = sequence.generation,
-                               .sample = row.sample != 0,
+                               .sample = row.sample,
                                .num_targets = row.num_targets});
   draft.members.push_back(&sequence);
   draft.tokens_left -= num_tokens;

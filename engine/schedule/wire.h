@@ -31,6 +31,14 @@ class WireWriter {
     put(static_cast<uint32_t>(values.size()));
     if (!values.empty()) append(values.data(), values.size_bytes());
   }
+  /// 7 bits a byte, the lowest first, the top bit set on all bytes but the last: 1 byte below 128, 3 below 2^21.
+  void put_number(uint32_t value) {
+    std::byte bytes[5];
+    size_t count = 0;
+    for (; value >= 0x80; value >>= 7) bytes[count++] = static_cast<std::byte>(value | 0x80);
+    bytes[count++] = static_cast<std::byte>(value);
+    append(bytes, count);
+  }
   void put_text(std::string_view text) { put_all(std::span(text.data(), text.size())); }
   std::vector<std::byte> take() { return std::move(bytes_); }
 
@@ -62,6 +70,20 @@ class WireReader {
     if (count > most) throw WireError(std::string("message field ") + field + " is too large");
     return count;
   }
+  /// What put_number() wrote; throws WireError for more than `most`, and for bytes that put_number() does not write.
+  uint32_t get_number(const char* field, uint32_t most) {
+    uint64_t value = 0;
+    for (int shift = 0;; shift += 7) {
+      const auto byte = get<uint8_t>(field);
+      value |= uint64_t{byte & 0x7fu} << shift;
+      if (shift == 28 && byte > 0x0f) throw WireError(std::string("message field ") + field + " is too large");
+      if ((byte & 0x80) != 0) continue;
+      if (byte == 0 && shift > 0) throw WireError(std::string("message field ") + field + " is padded");
+      if (value > most) throw WireError(std::string("message field ") + field + " is too large");
+      return static_cast<uint32_t>(value);
+    }
+  }
+  size_t num_left() const { return rest_.size(); }
   template <typename T>
   std::vector<T> get_all(const char* field) {
     const auto count = get<uint32_t>(field);

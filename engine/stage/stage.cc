@@ -148,7 +148,7 @@ StepResult Stage::sample(const MicroBatch& batch, std::span<const Segment> segme
   for (Wanted& want : wanted) {
     const PlanRow& row = batch.rows[want.plan_row];
     if (want.plan_row != open_row) {
-      result.rows.push_back({.slot = row.slot, .generation = row.generation, .sampled = row.sample != 0});
+      result.rows.push_back({.slot = row.slot, .generation = row.generation, .sampled = row.sample});
       open_row = want.plan_row;
     }
     if (want.target >= 0) {

@@ -54,7 +54,7 @@ class HashModel {
         prefix.push_back(memory_[slot.blocks.at(position / kBlockTokens)][position % kBlockTokens]);
       }
       if (!row.sample && row.num_targets == 0) continue;
-      RowResult answer{.slot = row.slot, .generation = row.generation, .sampled = row.sample != 0};
+      RowResult answer{.slot = row.slot, .generation = row.generation, .sampled = row.sample};
       for (int i = 0; i < row.num_targets; ++i) {
         EXPECT_LE(row.first_position + row.targets_from + i + 1, static_cast<int>(prefix.size()));
         answer.prompt_logprobs.push_back(
@@ -279,7 +279,7 @@ TEST(Scheduler, ChunksOfOnePromptFollowEachOtherWithoutWaiting) {
     const auto batch = scheduler.next();
     ASSERT_TRUE(batch);
     EXPECT_EQ(batch->rows.at(0).first_position, 64 * i);
-    EXPECT_EQ(batch->rows.at(0).sample, 0u);
+    EXPECT_FALSE(batch->rows.at(0).sample);
   }
   EXPECT_FALSE(scheduler.next()) << "depth micro-batches are in flight";
 }

@@ -13,7 +13,7 @@ MicroBatch prompt(bool sample) {
   MicroBatch batch;
   batch.registrations.push_back(
       {.slot = 0, .generation = 1, .choice = 0, .num_prompt = 3, .sampling = {}, .tokens = {}});
-  batch.rows.push_back({.slot = 0, .generation = 1, .num_tokens = 3, .num_new_blocks = 1, .sample = sample ? 1u : 0u});
+  batch.rows.push_back({.slot = 0, .generation = 1, .num_tokens = 3, .num_new_blocks = 1, .sample = sample});
   batch.tokens = {1, 2, 3};
   batch.new_blocks = {0};
   return batch;
@@ -25,7 +25,7 @@ MicroBatch fed_back(int32_t position, std::vector<TokenId> tokens) {
                         .generation = 1,
                         .first_position = position,
                         .num_tokens = static_cast<int32_t>(tokens.size()),
-                        .sample = 1});
+                        .sample = true});
   batch.tokens = std::move(tokens);
   return batch;
 }
