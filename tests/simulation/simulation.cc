@@ -1,0 +1,362 @@
+#include "tests/simulation/simulation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <queue>
+#include <random>
+#include <set>
+
+#include "engine/schedule/scheduler.h"
+#include "engine/schedule/wire.h"
+#include "parallel/control/frame.h"
+#include "tests/simulation/simulated_ranks.h"
+
+namespace echelon::simulation {
+namespace {
+
+constexpr uint64_t kJob = 0x1234, kMostEvents = 400'000;
+constexpr int kNumRequests = 20, kMostPrompt = 160, kMostOutput = 60;
+
+/// What did not hold.
+struct Broken : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+void require(bool holds, const std::string& what) {
+  if (!holds) throw Broken(what);
+}
+
+/// Events in the order of their time, and of their making.
+class Clock {
+ public:
+  uint64_t now() const { return now_; }
+  void at(uint64_t time, std::function<void()> what) { events_.push({time, made_++, std::move(what)}); }
+  bool run_next() {
+    if (events_.empty()) return false;
+    Event event = events_.top();
+    events_.pop();
+    now_ = event.time;
+    event.what();
+    return true;
+  }
+
+ private:
+  struct Event {
+    uint64_t time, order;
+    std::function<void()> what;
+    bool operator<(const Event& other) const { return time != other.time ? time > other.time : order > other.order; }
+  };
+  std::priority_queue<Event> events_;
+  uint64_t now_ = 0, made_ = 0;
+};
+
+struct Request {
+  std::vector<TokenId> prompt, output;
+  SamplingParams sampling;
+  int choice = 0, priority = 0, prompt_logprobs = 0;
+  bool finished = false;
+};
+
+class Simulation {
+ public:
+  Simulation(uint64_t seed, Fault fault)
+      : random_(seed), fault_(fault), options_(choose_options()), scheduler_(options_) {
+    const SlotLimits limits{.num_slots = options_.max_num_seqs,
+                            .num_blocks = options_.num_blocks,
+                            .vocab = kVocab,
+                            .max_rows = options_.max_batch_tokens,
+                            .max_model_len = kMostPrompt + kMostOutput};
+    for (int stage = 0; stage < num_stages_; ++stage) {
+      ranks_.push_back(std::make_unique<Rank>(RankOptions{stage, num_stages_, limits}, streams_));
+      ranks_.back()->pace = below(8) == 0 ? 40 : 1 + below(4);  // some ranks are slow
+    }
+    faulty_link_ = below(num_stages_ + 1);
+    faulty_message_ = 1 + below(60);
+    for (TokenId token = 0; token < 96; ++token) common_prompt_.push_back(below(kVocab));
+    uint64_t time = 0;
+    const int most_pause = below(2) == 0 ? 20 : 2000;
+    for (int i = 0; i < kNumRequests; ++i) clock_.at(time += below(most_pause), [this] { arrive(); });
+  }
+
+  Outcome run() {
+    Outcome outcome{.failure = {}, .fault = fault_, .fault_noticed = {}};
+    try {
+      uint64_t num_events = 0;
+      while (clock_.run_next()) {
+        check_now();
+        require(++num_events < kMostEvents, "no end in sight");
+      }
+      check_end();
+    } catch (const Broken& broken) {
+      outcome.failure = broken.what();
+    } catch (const WireError& error) {
+      outcome.fault_noticed = error.what();
+      if (!fault_happened_) outcome.failure = fmt::format("without a fault: {}", error.what());
+    }
+    outcome.fault_happened = fault_happened_;
+    outcome.num_tokens = num_tokens_;
+    outcome.num_cancelled = num_cancelled_;
+    outcome.num_preemptions = scheduler_.num_preemptions();
+    outcome.num_cached = scheduler_.num_prefix_hits();
+    outcome.num_plans = scheduler_.last_number();
+    return outcome;
+  }
+
+ private:
+  struct Rank {
+    Rank(const RankOptions& options, Streams& streams) : rank(options, streams) {}
+    SimulatedRank rank;
+    FrameDecoder decoder{kJob, kMaxPayloadBytes};
+    std::deque<ControlMessage> plans;
+    int num_inputs = 0;  ///< residual streams that have come and were not run
+    bool busy = false;
+    int pace = 1;
+  };
+  /// Messages of one direction arrive in order.
+  struct Wire {
+    uint64_t last_arrival = 0;
+    int num_sent = 0;
+    std::vector<std::byte> held_back;  ///< the first of two that are swapped
+  };
+
+  int below(int64_t end) { return static_cast<int>(random_() % static_cast<uint64_t>(end)); }
+
+  SchedulerOptions choose_options() {
+    num_stages_ = 1 + below(4);
+    SchedulerOptions options{.num_blocks = 8 + below(24),
+                             .max_num_seqs = 1 + below(12),
+                             .max_batch_tokens = 1 + below(200),
+                             .depth = num_stages_ + below(2),
+                             .prefix_cache = below(3) != 0,
+                             .end_tokens = {kEndToken},
+                             .vocab = kVocab};
+    options.feed_back = num_stages_ == 1 && below(2) == 0;
+    return options;
+  }
+
+  // --- clients ---
+
+  SamplingParams choose_sampling() {
+    SamplingParams p{.temperature = below(2) == 0 ? 0.0f : 1.0f,
+                     .seed = random_(),
+                     .max_tokens = 1 + below(kMostOutput),
+                     .ignore_eos = below(4) == 0};
+    if (below(4) == 0) p.frequency_penalty = 1.5f;
+    if (below(4) == 0) p.min_tokens = std::min(below(8), p.max_tokens);
+    if (below(4) == 0) p.stop_token_ids = {1, 2};
+    return p;
+  }
+
+  void arrive() {
+    std::vector<TokenId> prompt(common_prompt_.begin(), common_prompt_.begin() + below(97));
+    for (int i = 1 + below(kMostPrompt - 96); i > 0; --i) prompt.push_back(below(kVocab));
+    const SamplingParams sampling = choose_sampling();
+    const int num_choices = below(4) == 0 ? 3 : 1, priority = below(2);
+    const bool wants_prompt = below(5) == 0;
+    const SequenceId first = next_id_;
+    std::vector<Sequence> choices;
+    for (int i = 0; i < num_choices; ++i) {
+      Sequence s{.id = next_id_, .first_choice = first, .choice = i, .priority = priority, .order = next_id_};
+      s.sampling = sampling;
+      s.sampling.num_prompt_logprobs = wants_prompt && i == 0 ? 0 : -1;
+      s.tokens = prompt;
+      s.num_prompt = static_cast<int>(prompt.size());
+      requests_[next_id_++] = {.prompt = prompt, .sampling = s.sampling, .choice = i, .priority = priority};
+      choices.push_back(std::move(s));
+    }
+    scheduler_.add(std::move(choices));
+    if (below(6) == 0) {
+      const SequenceId leaves = first + static_cast<SequenceId>(below(num_choices));
+      clock_.at(clock_.now() + below(400), [this, leaves] { cancel(leaves); });
+    }
+    plan();
+  }
+
+  void cancel(SequenceId id) {
+    const auto found = requests_.find(id);
+    require(scheduler_.remove(id) == (found != requests_.end() && !found->second.finished), "cancelled twice, or lost");
+    if (found == requests_.end() || found->second.finished) return;
+    ++num_cancelled_;
+    requests_.erase(found);
+    require(scheduler_.find(id) == nullptr, fmt::format("sequence {} is still here after it was cancelled", id));
+    plan();
+  }
+
+  // --- rank 0 ---
+
+  void plan() {
+    while (true) {
+      const bool ahead = options_.feed_back && scheduler_.num_in_flight() > 0;
+      if (ahead && layers_done_ != scheduler_.last_number()) return;
+      const std::optional<MicroBatch> batch = scheduler_.next();
+      check_admissions();
+      if (!batch) return;
+      require(static_cast<int>(batch->tokens.size()) <= options_.max_batch_tokens, "a plan beyond its budget");
+      require(scheduler_.num_in_flight() <= options_.depth, "more plans in flight than there may be");
+      for (int rank = 0; rank < num_stages_; ++rank) {
+        send(rank, {.kind = MessageKind::plan, .number = batch->number, .payload = encode(*batch)});
+      }
+    }
+  }
+
+  /// Inside a class, requests start in the order in which they came.
+  void check_admissions() {
+    for (const SequenceId id : scheduler_.take_admitted()) {
+      const auto found = requests_.find(id);
+      require(found != requests_.end(), "a sequence was admitted that is not here");
+      if (found->second.choice > 0) continue;
+      SequenceId& newest = newest_admitted_[found->second.priority];
+      require(id > newest, fmt::format("sequence {} started after {}, which came later", id, newest));
+      newest = id;
+    }
+  }
+
+  void take_result(const ControlMessage& message) {
+    if (message.kind == MessageKind::layers_done) {
+      layers_done_ = message.number;
+      return plan();
+    }
+    for (const SequenceUpdate& update : scheduler_.commit(decode_step_result(message.payload))) {
+      const auto found = requests_.find(update.sequence);
+      require(found != requests_.end(), fmt::format("sequence {} was cancelled and got a token", update.sequence));
+      Request& request = found->second;
+      require(!request.finished, fmt::format("sequence {} has ended and got a token", update.sequence));
+      for (const TokenLogprob& logprob : update.prompt_logprobs) {
+        require(logprob.token == request.prompt.at(static_cast<size_t>(++request.prompt_logprobs)),
+                "prompt log-probabilities out of order");
+      }
+      if (!update.token) continue;
+      request.output.push_back(update.token->token);
+      ++num_tokens_;
+      if (update.finish) check_finished(update.sequence, request);
+    }
+    plan();
+  }
+
+  void check_finished(SequenceId id, Request& request) {
+    request.finished = true;
+    const std::vector<TokenId> expected = tokens_alone(request.prompt, request.sampling, request.choice, num_stages_);
+    require(request.output == expected, fmt::format("sequence {} got {} tokens, not the {} it gets alone", id,
+                                                    request.output.size(), expected.size()));
+    const int due = request.sampling.num_prompt_logprobs >= 0 ? static_cast<int>(request.prompt.size()) - 1 : 0;
+    require(request.prompt_logprobs == due, "prompt log-probabilities are missing");
+  }
+
+  // --- links: `link` is the rank a plan goes to, or num_stages_ for what comes back ---
+
+  void send(int link, ControlMessage message) {
+    Wire& wire = wires_[link];
+    std::vector<std::byte> bytes = encode_frame(message, kJob);
+    const bool faulty = link == faulty_link_ && ++wire.num_sent == faulty_message_ && fault_ != Fault::none;
+    fault_happened_ = fault_happened_ || faulty;
+    if (faulty && fault_ == Fault::lost) return;
+    if (faulty && fault_ == Fault::swapped) {
+      wire.held_back = std::move(bytes);
+      return;
+    }
+    if (faulty && fault_ == Fault::corrupted) {
+      bytes[static_cast<size_t>(below(static_cast<int64_t>(bytes.size())))] ^= static_cast<std::byte>(1 << below(8));
+    }
+    if (faulty && fault_ == Fault::repeated) deliver(link, bytes);
+    deliver(link, std::move(bytes));
+    if (!wire.held_back.empty()) deliver(link, std::exchange(wire.held_back, {}));
+  }
+
+  void deliver(int link, std::vector<std::byte> bytes) {
+    Wire& wire = wires_[link];
+    wire.last_arrival = std::max(wire.last_arrival, clock_.now() + static_cast<uint64_t>(below(12)));
+    clock_.at(wire.last_arrival, [this, link, bytes = std::move(bytes)] {
+      FrameDecoder& decoder = link == num_stages_ ? decoder_ : ranks_[static_cast<size_t>(link)]->decoder;
+      std::vector<ControlMessage> messages;
+      if (!decoder.feed(bytes, messages)) throw WireError(decoder.error());
+      for (ControlMessage& message : messages) {
+        if (link == num_stages_) {
+          take_result(message);
+        } else {
+          ranks_[static_cast<size_t>(link)]->plans.push_back(std::move(message));
+          run_rank(link);
+        }
+      }
+    });
+  }
+
+  // --- ranks ---
+
+  void run_rank(int index) {
+    Rank& rank = *ranks_[static_cast<size_t>(index)];
+    if (rank.busy || rank.plans.empty() || (index > 0 && rank.num_inputs == 0)) return;
+    const ControlMessage plan = std::move(rank.plans.front());
+    rank.plans.pop_front();
+    if (index > 0) --rank.num_inputs;
+    rank.busy = true;
+    const std::vector<std::byte> result = rank.rank.run(plan.payload);
+    const uint64_t done = clock_.now() + static_cast<uint64_t>(rank.pace * (1 + below(10)));
+    if (options_.feed_back) {
+      clock_.at((clock_.now() + done) / 2, [this, number = plan.number] {
+        send(num_stages_, {.kind = MessageKind::layers_done, .number = number, .payload = {}});
+      });
+    }
+    clock_.at(done, [this, index, number = plan.number, result] {
+      ranks_[static_cast<size_t>(index)]->busy = false;
+      if (index + 1 < num_stages_) {
+        const uint64_t arrival = clock_.now() + static_cast<uint64_t>(below(6));
+        uint64_t& last = last_input_[index + 1];
+        last = std::max(last, arrival);
+        clock_.at(last, [this, index] {
+          ++ranks_[static_cast<size_t>(index) + 1]->num_inputs;
+          run_rank(index + 1);
+        });
+      } else {
+        send(num_stages_, {.kind = MessageKind::result, .number = number, .payload = result});
+      }
+      run_rank(index);
+    });
+  }
+
+  // --- what must hold ---
+
+  void check_now() const { scheduler_.check_integrity(); }
+
+  void check_end() const {
+    // Heartbeats end such a wait in a server: behind half a frame they are not understood either, so the peer is
+    // silent.
+    bool may_wait = fault_happened_ && (fault_ == Fault::lost || fault_ == Fault::swapped);
+    may_wait = may_wait || decoder_.num_pending_bytes() > 0;
+    for (const auto& rank : ranks_) may_wait = may_wait || rank->decoder.num_pending_bytes() > 0;
+    require(!may_wait || fault_happened_, "half a message came");
+    if (may_wait && !scheduler_.is_idle()) return;
+    require(scheduler_.is_idle(), "something is left to do, and nothing happens");
+    for (const auto& [id, request] : requests_) require(request.finished, fmt::format("sequence {} has no end", id));
+    require(scheduler_.pool().num_free() == options_.num_blocks, "blocks are held");
+    require(scheduler_.num_free_slots() == options_.max_num_seqs, "slots are held");
+  }
+
+  std::mt19937_64 random_;
+  const Fault fault_;
+  int num_stages_ = 1;
+  const SchedulerOptions options_;
+  Scheduler scheduler_;
+  Clock clock_;
+  Streams streams_;
+  std::vector<std::unique_ptr<Rank>> ranks_;
+  std::map<int, Wire> wires_;
+  std::map<int, uint64_t> last_input_;
+  FrameDecoder decoder_{kJob, kMaxPayloadBytes};
+  uint64_t layers_done_ = 0;
+  int faulty_link_ = 0, faulty_message_ = 0;
+  bool fault_happened_ = false;
+
+  std::vector<TokenId> common_prompt_;
+  std::map<SequenceId, Request> requests_;  ///< but for those that were cancelled
+  std::map<int, SequenceId> newest_admitted_;
+  SequenceId next_id_ = 1;
+  uint64_t num_tokens_ = 0, num_cancelled_ = 0;
+};
+
+}  // namespace
+
+Outcome simulate(uint64_t seed, Fault fault) { return Simulation(seed, fault).run(); }
+
+}  // namespace echelon::simulation
