@@ -10,6 +10,7 @@
 
 #include "engine/schedule/scheduler.h"
 #include "engine/schedule/wire.h"
+#include "kernels/base/limits.h"
 #include "parallel/control/frame.h"
 #include "tests/simulation/simulated_ranks.h"
 
@@ -74,7 +75,10 @@ class Simulation {
     }
     faulty_link_ = below(num_stages_ + 1);
     faulty_message_ = 1 + below(60);
-    for (TokenId token = 0; token < 96; ++token) common_prompt_.push_back(below(kVocab));
+    const bool repeats = below(2) == 0;  // blocks with the same tokens and other tokens before them
+    for (size_t i = 0; i < 96; ++i) {
+      common_prompt_.push_back(repeats && i >= kBlockTokens ? common_prompt_[i - kBlockTokens] : below(kVocab));
+    }
     uint64_t time = 0;
     const int most_pause = below(2) == 0 ? 20 : 2000;
     for (int i = 0; i < kNumRequests; ++i) clock_.at(time += below(most_pause), [this] { arrive(); });
