@@ -20,6 +20,7 @@ struct Request {
   SamplingParams sampling;
   int num_choices = 1;  ///< `n`; they share the prompt's KV blocks
   int priority = 0;     ///< lower first
+  std::string tenant;   ///< inside a class tenants get equal shares; empty: the one without a name
   std::chrono::steady_clock::time_point arrival = std::chrono::steady_clock::now();
 };
 

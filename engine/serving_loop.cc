@@ -148,6 +148,7 @@ void ServingEngine::handle_submit(Event& event) {
     sequence.first_choice = first;
     sequence.choice = i;
     sequence.priority = active.request.priority;
+    sequence.tenant = std::hash<std::string>()(active.request.tenant);
     sequence.order = next_order_++;
     sequence.sampling = active.request.sampling;
     if (i > 0) sequence.sampling.num_prompt_logprobs = -1;  // choice 0 brings them for all

@@ -89,6 +89,7 @@ std::optional<RequestError> Generation::submit() {
     request.sampling = params.sampling;
     request.num_choices = params.num_choices;
     request.priority = params.priority;
+    request.tenant = params.user;
     inboxes_.push_back(
         std::make_shared<TokenInbox>(strand_, [this, i](OutputEvent event) { receive(i, std::move(event)); }));
     const auto handle = engine_.submit(std::move(request), inboxes_.back());

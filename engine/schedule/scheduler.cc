@@ -48,6 +48,7 @@ void Scheduler::add(std::vector<Sequence> choices) {
     auto owned = std::make_unique<Sequence>(std::move(choice));
     Sequence* sequence = owned.get();
     ECHELON_CHECK(sequences_.try_emplace(sequence->id, std::move(owned)).second);
+    waiting_.enter(sequence->tenant);
     waiting_.insert(sequence);
   }
 }
@@ -62,6 +63,7 @@ bool Scheduler::remove(SequenceId id) {
   } else {
     waiting_.erase(&sequence);
   }
+  waiting_.leave(sequence.tenant);
   sequences_.erase(found);
   return true;
 }
@@ -107,10 +109,10 @@ int Scheduler::prefill_budget(const Draft& draft) const {
   for (const Sequence* sequence : running_) {
     if (!sequence->in_decode()) pending += sequence->num_pending();
   }
-  for (const Sequence* sequence : waiting_) {
-    pending += sequence->num_pending();
-    if (pending > int64_t{2} * num_parallel() * options_.max_batch_tokens) break;
-  }
+  waiting_.each([&](const Sequence& sequence) {
+    pending += sequence.num_pending();
+    return pending <= int64_t{2} * num_parallel() * options_.max_batch_tokens;
+  });
   const int64_t share = (pending + 2 * num_parallel() - 1) / (2 * num_parallel());
   return static_cast<int>(
       std::clamp<int64_t>(share, std::min(kMinChunk, options_.max_batch_tokens), options_.max_batch_tokens));
@@ -121,7 +123,7 @@ void Scheduler::plan_prefills(Draft& draft) {
   for (Sequence* sequence : running_) {
     if (!sequence->in_decode() && sequence->num_pending() > 0 && !draft.has(sequence)) prefills.push_back(sequence);
   }
-  std::sort(prefills.begin(), prefills.end(), WaitingOrder());
+  std::sort(prefills.begin(), prefills.end(), ClassAndAge());
   for (Sequence* sequence : prefills) {
     if (draft.tokens_left == 0) break;
     if (sequence->running) add_row(*sequence, std::min(draft.tokens_left, sequence->num_pending()), draft);
@@ -138,10 +140,12 @@ bool Scheduler::may_start(const Sequence& sequence) const {
 }
 
 void Scheduler::admit_waiting(Draft& draft) {
-  std::vector<Sequence*> candidates(waiting_.begin(), waiting_.end());
+  if (draft.tokens_left == 0 || free_slots_.empty()) return;
   size_t registered_tokens = 0;
-  for (Sequence* sequence : candidates) {
-    if (draft.tokens_left == 0 || free_slots_.empty()) break;
+  WaitingQueue::Order order(waiting_);
+  while (draft.tokens_left > 0 && !free_slots_.empty()) {
+    Sequence* const sequence = order.next();
+    if (sequence == nullptr) break;
     if (!may_start(*sequence)) continue;
     const size_t penalty_tokens = sequence->sampling.has_penalties() ? sequence->tokens.size() : 0;
     if (registered_tokens > 0 && registered_tokens + penalty_tokens > kMaxRegistrationTokens) break;
@@ -178,6 +182,7 @@ void Scheduler::admit(Sequence& sequence, Draft& draft) {
   take_cached_blocks(sequence);
   if (!sequence.admitted_before) {
     sequence.num_cached = sequence.num_scheduled;
+    waiting_.charge(sequence.tenant, sequence.num_prompt - sequence.num_cached);
     admitted_.push_back(sequence.id);
   }
   sequence.admitted_before = true;
@@ -285,7 +290,7 @@ bool Scheduler::reserve_blocks(Sequence& sequence, int num_tokens, Draft& draft)
       continue;
     }
     Sequence* victim = choose_victim(draft);
-    if (!victim || victim == &sequence || WaitingOrder()(victim, &sequence)) {
+    if (!victim || victim == &sequence || ClassAndAge()(victim, &sequence)) {
       // Nobody behind this sequence can give way: it gives back what it just took, and itself when it is the last in
       // order.
       while (sequence.blocks.size() > before) {
@@ -304,7 +309,7 @@ Sequence* Scheduler::choose_victim(const Draft& draft) const {
   Sequence* victim = nullptr;
   for (Sequence* sequence : running_) {
     if (draft.has(sequence)) continue;  // its blocks are used by the micro-batch being planned
-    if (!victim || WaitingOrder()(victim, sequence)) victim = sequence;
+    if (!victim || ClassAndAge()(victim, sequence)) victim = sequence;
   }
   return victim;
 }
@@ -375,6 +380,7 @@ std::vector<SequenceUpdate> Scheduler::commit(const StepResult& result) {
       if (token >= options_.vocab) throw WireError("result has a token that is not in the vocabulary");
       update.token = answer->token;
       sequence.tokens.push_back(token);
+      waiting_.charge(sequence.tenant, 1);
       if (options_.feed_back) --sequence.num_fed_back;
       update.finish = finish_reason(sequence, token);
       if (update.finish == FinishReason::stop) update.stop_token = token;
@@ -419,7 +425,7 @@ void Scheduler::check_integrity() const {
     ECHELON_CHECK(sequence->running || (sequence->blocks.empty() && sequence->num_scheduled == 0));
     ECHELON_CHECK(!sequence->running ||
                   blocks_for(sequence->num_scheduled) <= static_cast<int>(sequence->blocks.size()));
-    ECHELON_CHECK(sequence->running != (waiting_.count(sequence.get()) == 1));
+    ECHELON_CHECK(sequence->running != waiting_.contains(sequence.get()));
   }
   ECHELON_CHECK(references == pool_.total_references(), "{} references, {} counted", references,
                 pool_.total_references());

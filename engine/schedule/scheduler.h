@@ -1,7 +1,8 @@
 // Which tokens run next. Pure planning over plain data: no clock, no transport, no model, no thread.
 //
 // next() plans one micro-batch: running sequences with a token to run (decodes, spread evenly over the micro-batches in
-// flight), then chunks of prompts, then new sequences, within a budget of tokens, with blocks from the pool. commit()
+// flight), then chunks of prompts, then new sequences (in the order of WaitingQueue), within a budget of tokens, with
+// blocks from the pool. commit()
 // takes the last stage's answer. Up to `depth` micro-batches are in flight; chunks of one prompt may follow each other.
 // With `feed_back` (one stage) so may decodes of one sequence: the ranks put in the token that was sampled before; the
 // rows behind one that ends its sequence are ignored, like those of a sequence that was removed.
@@ -14,7 +15,6 @@
 #include <deque>
 #include <memory>
 #include <optional>
-#include <set>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -22,6 +22,7 @@
 #include "engine/cache/block_pool.h"
 #include "engine/schedule/micro_batch.h"
 #include "engine/schedule/sequence.h"
+#include "engine/schedule/waiting_queue.h"
 
 namespace echelon {
 
@@ -93,11 +94,6 @@ class Scheduler {
     uint64_t number = 0;
     std::vector<InFlightRow> rows;
   };
-  struct WaitingOrder {  ///< class, then age
-    bool operator()(const Sequence* a, const Sequence* b) const {
-      return a->priority != b->priority ? a->priority < b->priority : a->order < b->order;
-    }
-  };
   struct Draft;  ///< the micro-batch being planned
 
   void plan_decodes(Draft& draft);
@@ -122,7 +118,7 @@ class Scheduler {
   SchedulerOptions options_;
   BlockPool pool_;
   std::unordered_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
-  std::set<Sequence*, WaitingOrder> waiting_;
+  WaitingQueue waiting_;
   std::vector<Sequence*> running_;
   std::vector<int> free_slots_;
   std::vector<uint32_t> generations_;  ///< of every slot

@@ -11,12 +11,14 @@
 namespace echelon {
 
 using SequenceId = uint64_t;  ///< never reused in a process
+using TenantId = uint64_t;    ///< of whoever a request counts for
 
 struct Sequence {
   SequenceId id = 0;
   SequenceId first_choice = 0;  ///< the sequence of choice 0 of the same request (itself for choice 0)
   int choice = 0;
   int priority = 0;
+  TenantId tenant = 0;
   uint64_t order = 0;  ///< arrival; smaller is older
   SamplingParams sampling;
 

@@ -17,7 +17,6 @@ namespace json = boost::json;
 constexpr auto kIgnored = std::to_array<std::string_view>({
     "store",
     "metadata",
-    "user",
     "service_tier",
     "safety_identifier",
     "prompt_cache_key",
@@ -155,6 +154,7 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   reader.read("ignore_eos", sampling.ignore_eos);
   reader.read("min_tokens", sampling.min_tokens, 0, kInt32Max);
   reader.read("priority", params.priority, kInt32Min, kInt32Max);
+  reader.read("user", params.user);
   reader.read("skip_special_tokens", params.skip_special_tokens);
   reader.read("include_stop_str_in_output", params.include_stop);
   reader.read("return_token_ids", params.return_token_ids);

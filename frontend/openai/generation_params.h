@@ -25,6 +25,7 @@ struct GenerationParams {
   std::string max_tokens_name = "max_tokens";  ///< how the client spelled it
   int num_choices = 1;
   int priority = 0;
+  std::string user;  ///< requests of one user share what one of many gets
   std::vector<std::string> stop;
   bool stream = false, include_usage = false, continuous_usage = false;
   bool skip_special_tokens = true, include_stop = false, return_token_ids = false;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <random>
@@ -199,6 +200,88 @@ TEST(Scheduler, SharesThePromptsBlocksBetweenChoicesWithoutTheCache) {
   ASSERT_TRUE(batch);
   EXPECT_EQ(scheduler.num_running(), 3) << "12 blocks hold one prompt of 7 blocks three times only if it is shared";
   EXPECT_EQ(scheduler.num_preemptions(), 0u);
+}
+
+Sequence of_tenant(TenantId tenant, SequenceId id, int num_prompt, int max_tokens) {
+  Sequence s = sequence(id, num_prompt, max_tokens);
+  s.tenant = tenant;
+  return s;
+}
+
+/// Tenants in the order in which their requests ended, from one step on.
+struct Served {
+  explicit Served(int max_num_seqs)
+      : scheduler({.num_blocks = 400, .max_num_seqs = max_num_seqs, .max_batch_tokens = 512, .prefix_cache = false}) {}
+
+  void run(int num_steps) {
+    while (num_steps-- > 0) {
+      const auto batch = scheduler.next();
+      if (!batch) return;
+      std::map<SequenceId, TenantId> tenants;
+      for (SequenceId id = 1; id < 1000; ++id) {
+        if (const Sequence* s = scheduler.find(id)) tenants[id] = s->tenant;
+      }
+      for (const SequenceUpdate& update : scheduler.commit(model.run(*batch))) {
+        ++tokens[tenants.at(update.sequence)];
+        if (update.finish) ended.push_back(tenants.at(update.sequence));
+      }
+    }
+  }
+  int64_t num_ended(TenantId tenant) const { return std::count(ended.begin(), ended.end(), tenant); }
+
+  Scheduler scheduler;
+  HashModel model{400};
+  std::vector<TenantId> ended;
+  std::map<TenantId, int> tokens;
+};
+
+TEST(Fairness, ATenantDoesNotWaitForAllThatAnotherSentBefore) {
+  Served served(2);
+  SequenceId id = 1;
+  for (int i = 0; i < 50; ++i) add_one(served.scheduler, of_tenant(1, id++, 20, 5));
+  served.run(7);
+  for (int i = 0; i < 10; ++i) add_one(served.scheduler, of_tenant(2, id++, 20, 5));
+  const int64_t before = served.num_ended(1);
+  while (served.num_ended(2) < 10) served.run(1);
+  EXPECT_LE(served.num_ended(1) - before, 10 + 2 + 1) << "in turn, but for those that ran already";
+  EXPECT_GE(served.num_ended(1) - before, 10 - 2 - 1);
+  served.run(1000);
+  EXPECT_EQ(served.num_ended(1), 50);
+}
+
+TEST(Fairness, IsByTokensNotByRequests) {
+  Served served(2);
+  SequenceId id = 1;
+  for (int i = 0; i < 20; ++i) add_one(served.scheduler, of_tenant(1, id++, 150, 50));  // 200 tokens each
+  for (int i = 0; i < 80; ++i) add_one(served.scheduler, of_tenant(2, id++, 45, 5));    // 50
+  while (served.num_ended(1) < 10) served.run(1);
+  EXPECT_NEAR(static_cast<double>(served.num_ended(2)), 40, 4 + 2)
+      << "what one of the long ones takes, and two running";
+}
+
+TEST(Fairness, ATenantThatWasAwayHasNoCredit) {
+  Served served(1);
+  SequenceId id = 1;
+  for (int i = 0; i < 60; ++i) add_one(served.scheduler, of_tenant(1, id++, 20, 5));
+  while (served.num_ended(1) < 30) served.run(1);
+  for (int i = 0; i < 20; ++i) add_one(served.scheduler, of_tenant(2, id++, 20, 5));
+  served.ended.clear();
+  while (served.ended.size() < 20) served.run(1);
+  EXPECT_NEAR(static_cast<double>(served.num_ended(1)), 10, 1);
+}
+
+TEST(Fairness, ClassesComeBeforeTenants) {
+  Served served(1);
+  Sequence urgent = of_tenant(1, 40, 20, 5);
+  for (SequenceId id = 1; id <= 10; ++id) add_one(served.scheduler, of_tenant(1, id, 20, 5));
+  for (SequenceId id = 11; id <= 20; ++id) add_one(served.scheduler, of_tenant(2, id, 20, 5));
+  served.run(12);
+  urgent.priority = -1;
+  add_one(served.scheduler, std::move(urgent));
+  while (served.scheduler.find(40) != nullptr) {
+    ASSERT_LE(served.ended.size(), 4u) << "it starts when the one that runs has ended";
+    served.run(1);
+  }
 }
 
 TEST(Scheduler, RefusesResultsThatWereNotPlanned) {

@@ -252,6 +252,7 @@ TEST(Parameters, GoodValuesArrive) {
   EXPECT_EQ(params.sampling, expected);
   EXPECT_EQ(params.num_choices, 3);
   EXPECT_EQ(params.priority, -4);
+  EXPECT_EQ(params.user, "me");
   EXPECT_EQ(params.stop, (std::vector<std::string>{"x", "yy"}));
   EXPECT_TRUE(params.stream && params.include_usage && params.continuous_usage && params.include_stop);
   EXPECT_TRUE(params.return_token_ids && !params.skip_special_tokens && result->echo);

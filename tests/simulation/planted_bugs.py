@@ -15,6 +15,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEEDS = "1-2000"
 SCHEDULER, POOL = "engine/schedule/scheduler.cc", "engine/cache/block_pool.cc"
+QUEUE = "engine/schedule/waiting_queue.cc"
 SLOTS, STAGE = "engine/stage/slot_table.cc", "engine/stage/stage.cc"
 
 BUGS = {  # name: (file, the text, the bug)
@@ -57,10 +58,12 @@ BUGS = {  # name: (file, the text, the bug)
         "    if (!answer) continue;\n    --sequence.num_in_flight;",
     ),
     "the youngest starts first": (
-        SCHEDULER,
-        "  std::vector<Sequence*> candidates(waiting_.begin(), waiting_.end());",
-        "  std::vector<Sequence*> candidates(waiting_.rbegin(), waiting_.rend());",
+        QUEUE,
+        "sequences.begin(), sequences.end()});",
+        "std::prev(sequences.end()), sequences.end()});",
     ),
+    "a tenant leaves while it has work": (SCHEDULER, "    waiting_.enter(sequence->tenant);\n",
+                                          "    if (sequence->choice < 2) waiting_.enter(sequence->tenant);\n"),
     "choices share blocks and do not count it": (SCHEDULER, "      pool_.retain(*block);\n", ""),
     "no token of a cached prompt is left to run": (
         SCHEDULER,

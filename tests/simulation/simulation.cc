@@ -57,6 +57,7 @@ struct Request {
   std::vector<TokenId> prompt, output;
   SamplingParams sampling;
   int choice = 0, priority = 0, prompt_logprobs = 0;
+  TenantId tenant = 0;
   bool finished = false;
 };
 
@@ -158,16 +159,23 @@ class Simulation {
     for (int i = 1 + below(kMostPrompt - 96); i > 0; --i) prompt.push_back(below(kVocab));
     const SamplingParams sampling = choose_sampling();
     const int num_choices = below(4) == 0 ? 3 : 1, priority = below(2);
+    const auto tenant = static_cast<TenantId>(below(3));
     const bool wants_prompt = below(5) == 0;
     const SequenceId first = next_id_;
     std::vector<Sequence> choices;
     for (int i = 0; i < num_choices; ++i) {
-      Sequence s{.id = next_id_, .first_choice = first, .choice = i, .priority = priority, .order = next_id_};
+      Sequence s{.id = next_id_,
+                 .first_choice = first,
+                 .choice = i,
+                 .priority = priority,
+                 .tenant = tenant,
+                 .order = next_id_};
       s.sampling = sampling;
       s.sampling.num_prompt_logprobs = wants_prompt && i == 0 ? 0 : -1;
       s.tokens = prompt;
       s.num_prompt = static_cast<int>(prompt.size());
-      requests_[next_id_++] = {.prompt = prompt, .sampling = s.sampling, .choice = i, .priority = priority};
+      requests_[next_id_++] = {
+          .prompt = prompt, .output = {}, .sampling = s.sampling, .choice = i, .priority = priority, .tenant = tenant};
       choices.push_back(std::move(s));
     }
     scheduler_.add(std::move(choices));
@@ -205,13 +213,13 @@ class Simulation {
     }
   }
 
-  /// Inside a class, requests start in the order in which they came.
+  /// Requests of one class and tenant start in the order in which they came.
   void check_admissions() {
     for (const SequenceId id : scheduler_.take_admitted()) {
       const auto found = requests_.find(id);
       require(found != requests_.end(), "a sequence was admitted that is not here");
       if (found->second.choice > 0) continue;
-      SequenceId& newest = newest_admitted_[found->second.priority];
+      SequenceId& newest = newest_admitted_[{found->second.priority, found->second.tenant}];
       require(id > newest, fmt::format("sequence {} started after {}, which came later", id, newest));
       newest = id;
     }
@@ -354,7 +362,7 @@ class Simulation {
 
   std::vector<TokenId> common_prompt_;
   std::map<SequenceId, Request> requests_;  ///< but for those that were cancelled
-  std::map<int, SequenceId> newest_admitted_;
+  std::map<std::pair<int, TenantId>, SequenceId> newest_admitted_;
   SequenceId next_id_ = 1;
   uint64_t num_tokens_ = 0, num_cancelled_ = 0;
 };

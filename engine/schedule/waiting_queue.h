@@ -1,0 +1,85 @@
+// Sequences that wait, in the order in which they should start: the best class first; inside a class, the tenant that
+// was served least; of a tenant, the oldest. One thread.
+//
+// Service is counted in tokens: of the prompt that had to be run, and of the output. A tenant that comes starts level
+// with the one served least of those that have work, so that being away earns nothing, and with as much work as others
+// it gets as many tokens: two tenants that always wait differ by no more than what one may have running.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/schedule/sequence.h"
+
+namespace echelon {
+
+/// Class, then age.
+struct ClassAndAge {
+  bool operator()(const Sequence* a, const Sequence* b) const {
+    return a->priority != b->priority ? a->priority < b->priority : a->order < b->order;
+  }
+};
+
+class WaitingQueue {
+  using OfTenant = std::set<Sequence*, ClassAndAge>;
+  using OfClass = std::unordered_map<TenantId, OfTenant>;
+
+ public:
+  /// A tenant has work from the first to the last of its sequences, waiting or not.
+  void enter(TenantId tenant);
+  void leave(TenantId tenant);
+  void charge(TenantId tenant, int64_t tokens) { tenants_.at(tenant).served += tokens; }
+
+  void insert(Sequence* sequence);
+  void erase(Sequence* sequence);
+  bool contains(const Sequence* sequence) const;
+  size_t size() const { return size_; }
+
+  /// Calls f(sequence) for all in no particular order, until it returns false.
+  template <typename F>
+  void each(F f) const {
+    for (const auto& [priority, tenants] : classes_) {
+      for (const auto& [tenant, sequences] : tenants) {
+        for (const Sequence* sequence : sequences) {
+          if (!f(*sequence)) return;
+        }
+      }
+    }
+  }
+
+  /// Gives one after the other as if each that was given had started. What it gave may be erased meanwhile, and others
+  /// inserted (they may be left out); nothing else.
+  class Order {
+   public:
+    explicit Order(const WaitingQueue& queue);
+    /// Null behind the last.
+    Sequence* next();
+
+   private:
+    struct Head {
+      int64_t served;
+      OfTenant::const_iterator sequence, end;
+      bool operator<(const Head& other) const {  // the largest of a heap is to start first
+        return served != other.served ? served > other.served : (*sequence)->order > (*other.sequence)->order;
+      }
+    };
+    bool open_class(std::map<int, OfClass>::const_iterator of_class);
+    const WaitingQueue& queue_;
+    std::vector<Head> heads_;
+    int priority_ = 0;
+  };
+
+ private:
+  struct Tenant {
+    int64_t served = 0;
+    int num_sequences = 0;
+  };
+  std::map<int, OfClass> classes_;  ///< none is empty
+  std::unordered_map<TenantId, Tenant> tenants_;
+  size_t size_ = 0;
+};
+
+}  // namespace echelon
