@@ -108,11 +108,11 @@ def built(name):
     return program
 
 
-def run_ranks(name, num_ranks, launcher_arguments=()):
-    """What one of our programs that take no arguments prints on so many ranks, started as launch/run starts echelon."""
+def run_ranks(name, num_ranks, launcher_arguments=(), arguments=None):
+    """What one of our programs prints on so many ranks, started as launch/run starts echelon."""
     return run_program(
-        # launch/run wants an argument for the program.
-        [ROOT / "launch/run", "-np", str(num_ranks), *launcher_arguments, "--", name],
+        # launch/run wants an argument for the program; those that take none ignore it.
+        [ROOT / "launch/run", "-np", str(num_ranks), *launcher_arguments, "--", *(arguments or [name])],
         timeout_s=300,
         environment={**os.environ, "ECHELON_BINARY": str(built(name))},
     )

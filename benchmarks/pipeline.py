@@ -4,8 +4,8 @@ a real model.
 
     benchmarks/pipeline.py [--rounds 5] [--model smollm2|gemma3|q4k]
 
-Sleeping: pipeline_bench on three ranks through launch/run; 24 sequences decode, every stage sleeps 10 ms a micro-
-batch; the full pipeline's rate against three times the rate with one micro-batch in flight. Real: 16 prompts of 512
+Sleeping: pipeline_bench on 2, 3 and 4 ranks through launch/run, every stage sleeping 10 ms a micro-batch, then 2 ms;
+its head says what its three figures are. Real: 16 prompts of 512
 random tokens at once, one token each, -pp 2 with as many micro-batches in flight as stages (the default) against
 --max-in-flight 1, and one rank with as many threads beside them; a server of its own for each measurement, in turn,
 medians.
@@ -20,17 +20,22 @@ from load import Load, run_load
 from machine import Quiet, heading, median_and_range, run_ranks, say, table
 from servers import MODELS, Echelon
 
-NUM_STAGES, PROMPTS, PROMPT_TOKENS = 3, 16, 512
-SLEEPING_LINE = re.compile(r"([\d.]+) micro-batches/s with 1 in flight, ([\d.]+) with \d+ \(ceiling ([\d.]+)\)")
+PROMPTS, PROMPT_TOKENS = 16, 512
+SLEEPS = [(num_stages, ms) for ms in (10, 2) for num_stages in (2, 3, 4)]
+SLEEPING_FIGURES = {
+    "steady rate, of the ceiling": re.compile(r"^steady: .*: ([\d.]+) % of it$", re.MULTILINE),
+    "16 cold micro-batches, of the ideal time": re.compile(r"^cold: .* ms, ([\d.]+) of the ideal", re.MULTILINE),
+    "a prompt of 16,384, against one stage": re.compile(r"^prefill: .* ms, ([\d.]+) times as fast", re.MULTILINE),
+}
 
 
-def sleeping_stages():
-    """[(micro-batches/s with one in flight, with all)] of each of pipeline_bench's rounds."""
-    output = run_ranks("pipeline_bench", NUM_STAGES)
-    found = [tuple(map(float, match)) for match in SLEEPING_LINE.findall(output)]
-    if not found:
-        raise RuntimeError(f"pipeline_bench printed no rate:\n{output}")
-    return found
+def sleeping_stages(num_stages, ms):
+    """{figure: its median over pipeline_bench's rounds}."""
+    output = run_ranks("pipeline_bench", num_stages, arguments=[str(ms)])
+    found = {name: [float(value) for value in line.findall(output)] for name, line in SLEEPING_FIGURES.items()}
+    if not all(found.values()):
+        raise RuntimeError(f"pipeline_bench printed no figures:\n{output}")
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def prefill_rate(server, seed):
@@ -53,8 +58,10 @@ def main():
         parser.error("--rounds is at least 1")
     quiet = Quiet()
     quiet.wait()
-    sleeping = sleeping_stages()
-    say(f"sleeping stages: {len(sleeping)} rounds")
+    sleeping = []
+    for num_stages, ms in SLEEPS:
+        sleeping.append(sleeping_stages(num_stages, ms))
+        say(f"{num_stages} stages that sleep {ms} ms: {sleeping[-1]}")
 
     sides = {
         "-pp 2, --max-in-flight 1": (2, ["-pp", "2", "--max-in-flight", "1"]),
@@ -70,14 +77,18 @@ def main():
             say(f"round {round_number}: {name}: {rates[name][-1]:.0f} tokens/s")
 
     print(heading(f"Do the stages overlap? {arguments.model}"))
-    one, full, ceiling = (statistics.median(values) for values in zip(*sleeping))
+    print("Stages that sleep, medians of five:\n")
+    steady, cold, prefill = SLEEPING_FIGURES
     print(
-        f"{NUM_STAGES} stages that sleep 10 ms: {one:.1f} micro-batches/s with one in flight, "
-        f"{full:.1f} with {NUM_STAGES}: "
-        f"**{100 * full / (NUM_STAGES * one):.0f} %** of {NUM_STAGES} times one, "
-        f"{100 * full / ceiling:.0f} % of what 10 ms a stage "
-        f"allow ({ceiling:.0f}); medians of {len(sleeping)}.\n"
+        table(
+            ["stages", "each sleeps", steady, cold, prefill],
+            [
+                [num_stages, f"{ms} ms", f"{found[steady]:.1f} %", f"{found[cold]:.3f}x", f"{found[prefill]:.2f}x"]
+                for (num_stages, ms), found in zip(SLEEPS, sleeping, strict=True)
+            ],
+        )
     )
+    print()
     base = statistics.median(rates["-pp 2, --max-in-flight 1"])
     print(f"{PROMPTS} prompts of {PROMPT_TOKENS} tokens at once, medians of {arguments.rounds} (least-most):\n")
     print(
