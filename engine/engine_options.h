@@ -21,6 +21,7 @@ struct EngineOptions {
   int64_t num_kv_blocks = 0;    ///< 0: from kv_memory_bytes
   int64_t kv_memory_bytes = 0;  ///< per rank; 0: a share of the host's free memory
   int max_in_flight = 0;        ///< 0: as many as stages, 2 with one
+  int itl_target_ms = 0;        ///< longest time between two tokens that prompts may cause; 0: any
   int max_queue = 512;          ///< requests beyond those that run
   bool prefix_cache = true;
   Compute compute = Compute::int8;  ///< float matrices of a file stay floats under int8

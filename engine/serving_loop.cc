@@ -218,6 +218,7 @@ void ServingEngine::begin_serving() {
                                                                        .prefix_cache = options_.prefix_cache,
                                                                        .end_tokens = end_tokens_,
                                                                        .vocab = model()->vocab_size}));
+    paces_.emplace_back(options_.itl_target_ms * 1e-3);
   }
   const std::vector<std::byte> order = encode(StartOrder{.num_blocks = num_blocks, .end_tokens = end_tokens_});
   for (int rank = 0; rank < layout_.num_ranks(); ++rank)
@@ -241,6 +242,7 @@ void ServingEngine::plan() {
           metrics_.queue_time.observe(seconds_between(found->second.request->request.arrival, Clock::now()));
         }
       }
+      note_sent(replica, *batch);
       const std::vector<std::byte> bytes = encode(*batch);
       // The last stages first: they wait for hidden states anyway, the first stage starts at once.
       for (auto rank = replica_ranks_[replica].rbegin(); rank != replica_ranks_[replica].rend(); ++rank) {
@@ -260,10 +262,34 @@ void ServingEngine::plan() {
   any_in_flight_ = in_flight;
 }
 
+void ServingEngine::note_sent(size_t replica, const MicroBatch& batch) {
+  SentPlan plan{.number = batch.number, .time = Clock::now()};
+  for (const PlanRow& row : batch.rows) {
+    const bool decodes = row.num_tokens == 1 && row.sample;
+    (decodes ? plan.num_decodes : plan.num_prompt_tokens) += row.num_tokens;
+  }
+  paces_[replica].sent.push_back(plan);
+}
+
+/// What a micro-batch took bounds the prompts of the next ones. With one stage its time began with the result before;
+/// with more it is all the time that its sequences waited.
+void ServingEngine::note_result(size_t replica, uint64_t number) {
+  Pace& pace = paces_[replica];
+  if (pace.sent.empty() || pace.sent.front().number != number) return;  // commit() refuses it
+  const SentPlan plan = pace.sent.front();
+  pace.sent.pop_front();
+  const bool one_stage = layout_.sizes().pp == 1;
+  const auto now = Clock::now(), begin = one_stage ? std::max(plan.time, pace.last_result) : plan.time;
+  pace.last_result = now;
+  pace.prompts.observe(plan.num_prompt_tokens, plan.num_decodes, seconds_between(begin, now));
+  schedulers_[replica]->set_prompt_limit(pace.prompts.limit(options_.max_batch_tokens));
+}
+
 void ServingEngine::handle_result(int rank, const ControlMessage& message) {
   const StepResult result = decode_step_result(message.payload);
   const int replica = layout_.place(rank).dp;
   if (schedulers_.empty()) throw WireError(fmt::format("rank {} sent a result before there was a plan", rank));
+  note_result(static_cast<size_t>(replica), result.number);
   for (const SequenceUpdate& update : schedulers_[replica]->commit(result)) apply(update);
   ++metrics_.steps;
   last_progress_ms_ = milliseconds_now();

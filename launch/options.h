@@ -28,6 +28,7 @@ struct ServeOptions {
   int max_num_batched_tokens = 512;           ///< tokens in one micro-batch
   int64_t num_kv_blocks = 0;                  ///< per replica; 0: from kv_cache_memory_bytes
   int64_t kv_cache_memory_bytes = 0;          ///< per rank; 0: from the host's free memory
+  int itl_target_ms = 0;                      ///< 0: none
   int max_in_flight = 0;                      ///< micro-batches; 0: as many as stages, 2 with one
   int max_queue = 512;                        ///< requests that wait; more get 429
   bool enable_prefix_caching = true;

@@ -72,9 +72,10 @@ std::optional<MicroBatch> Scheduler::next() {
   if (num_in_flight() >= options_.depth) return std::nullopt;
   Draft draft;
   draft.tokens_left = options_.max_batch_tokens;
-  plan_decodes(draft);
+  const int num_decoding = plan_decodes(draft);
   const int decode_rows = static_cast<int>(draft.members.size());
   draft.tokens_left = std::min(draft.tokens_left, std::max(prefill_budget(draft) - decode_rows, 0));
+  if (num_decoding > 0) draft.tokens_left = std::min(draft.tokens_left, prompt_limit_);
   plan_prefills(draft);
   admit_waiting(draft);
   if (draft.batch.rows.empty()) return std::nullopt;
@@ -85,7 +86,7 @@ std::optional<MicroBatch> Scheduler::next() {
 }
 
 /// Decodes are spread evenly over the micro-batches in flight; those that waited longest go first.
-void Scheduler::plan_decodes(Draft& draft) {
+int Scheduler::plan_decodes(Draft& draft) {
   std::vector<Sequence*> ready;
   int num_decoding = 0;
   for (Sequence* sequence : running_) {
@@ -100,6 +101,7 @@ void Scheduler::plan_decodes(Draft& draft) {
     if (static_cast<int>(draft.members.size()) >= share || draft.tokens_left == 0) break;
     if (sequence->running) add_row(*sequence, sequence->num_pending(), draft);
   }
+  return num_decoding;
 }
 
 /// Tokens one micro-batch may hold: all of the budget when nothing overlaps, else a share that gives every stage work.

@@ -57,6 +57,8 @@ class Scheduler {
   /// Ends a sequence at once; its rows in flight are ignored when they come back. False when it is not here any more.
   bool remove(SequenceId id);
 
+  /// Prompt tokens that a micro-batch may carry while sequences decode, at least 1; no limit to begin with.
+  void set_prompt_limit(int tokens) { prompt_limit_ = tokens; }
   /// Nothing when all is in flight, or there is nothing to do, or `depth` micro-batches are in flight.
   std::optional<MicroBatch> next();
   /// Results come in the order of their numbers (checked: throws WireError for one that was not planned).
@@ -83,6 +85,7 @@ class Scheduler {
   void check_integrity() const;
 
  private:
+  static constexpr int kMaxPromptLimit = 1 << 30;
   struct InFlightRow {
     SequenceId sequence = 0;
     int slot = 0;
@@ -96,7 +99,8 @@ class Scheduler {
   };
   struct Draft;  ///< the micro-batch being planned
 
-  void plan_decodes(Draft& draft);
+  /// Returns how many sequences decode, in this micro-batch or another.
+  int plan_decodes(Draft& draft);
   void plan_prefills(Draft& draft);
   void admit_waiting(Draft& draft);
   bool may_start(const Sequence& sequence) const;
@@ -124,6 +128,7 @@ class Scheduler {
   std::vector<uint32_t> generations_;  ///< of every slot
   std::deque<InFlight> in_flight_;
   std::vector<SequenceId> admitted_;
+  int prompt_limit_ = kMaxPromptLimit;
   uint64_t next_number_ = 1;
   uint64_t num_preemptions_ = 0, num_prefix_queries_ = 0, num_prefix_hits_ = 0;
 };

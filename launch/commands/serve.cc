@@ -55,6 +55,7 @@ EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
   engine.max_batch_tokens = options.max_num_batched_tokens;
   engine.num_kv_blocks = options.num_kv_blocks;
   engine.kv_memory_bytes = options.kv_cache_memory_bytes;
+  engine.itl_target_ms = options.itl_target_ms;
   engine.max_in_flight = options.max_in_flight;
   engine.max_queue = options.max_queue;
   engine.prefix_cache = options.enable_prefix_caching;

@@ -200,6 +200,7 @@ class Simulation {
 
   void plan() {
     while (true) {
+      if (below(8) == 0) scheduler_.set_prompt_limit(1 + below(options_.max_batch_tokens));
       const bool ahead = options_.feed_back && scheduler_.num_in_flight() > 0;
       if (ahead && layers_done_ != scheduler_.last_number()) return;
       const std::optional<MicroBatch> batch = scheduler_.next();
