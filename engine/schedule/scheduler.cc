@@ -36,7 +36,8 @@ struct Scheduler::Draft {
 Scheduler::Scheduler(SchedulerOptions options)
     : options_(std::move(options)),
       pool_(options_.num_blocks, options_.prefix_cache),
-      generations_(options_.max_num_seqs, 0) {
+      generations_(options_.max_num_seqs, 0),
+      prompt_limit_(options_.max_batch_tokens) {
   ECHELON_CHECK(options_.max_num_seqs >= 1 && options_.max_batch_tokens >= 1 && options_.depth >= 1);
   for (int slot = options_.max_num_seqs - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 }

@@ -85,7 +85,6 @@ class Scheduler {
   void check_integrity() const;
 
  private:
-  static constexpr int kMaxPromptLimit = 1 << 30;
   struct InFlightRow {
     SequenceId sequence = 0;
     int slot = 0;
@@ -128,7 +127,7 @@ class Scheduler {
   std::vector<uint32_t> generations_;  ///< of every slot
   std::deque<InFlight> in_flight_;
   std::vector<SequenceId> admitted_;
-  int prompt_limit_ = kMaxPromptLimit;
+  int prompt_limit_;
   uint64_t next_number_ = 1;
   uint64_t num_preemptions_ = 0, num_prefix_queries_ = 0, num_prefix_hits_ = 0;
 };

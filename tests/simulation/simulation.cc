@@ -6,7 +6,6 @@
 #include <functional>
 #include <queue>
 #include <random>
-#include <set>
 
 #include "engine/schedule/scheduler.h"
 #include "engine/schedule/wire.h"
@@ -86,7 +85,7 @@ class Simulation {
   }
 
   Outcome run() {
-    Outcome outcome{.failure = {}, .fault = fault_, .fault_noticed = {}};
+    Outcome outcome;
     try {
       uint64_t num_events = 0;
       while (clock_.run_next()) {

@@ -11,8 +11,7 @@ namespace echelon::simulation {
 enum class Fault { none, corrupted, repeated, lost, swapped };  ///< of one message on one link
 
 struct Outcome {
-  std::string failure;  ///< what did not hold; empty: all did
-  Fault fault = Fault::none;
+  std::string failure;          ///< what did not hold; empty: all did
   bool fault_happened = false;  ///< the message it was meant for was sent
   std::string fault_noticed;    ///< the error that ended the job
   uint64_t num_tokens = 0, num_preemptions = 0, num_cached = 0, num_cancelled = 0, num_plans = 0;

@@ -7,8 +7,7 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <thread>
-#include <vector>
+#include <string>
 
 namespace echelon::simulation {
 namespace {
