@@ -8,18 +8,15 @@
 
 #include "engine/host_memory.h"
 #include "engine/model/open_model.h"
+#include "engine/model/rank_memory.h"
 #include "engine/model/stage_model.h"
 #include "engine/schedule/wire.h"
-#include "kernels/base/limits.h"
 #include "kernels/base/log.h"
 
 namespace echelon {
 namespace {
 
 constexpr int kStatusIntervalMs = 1000;
-/// Of a rank's share of the host's free memory, less its weights and activations, what its KV cache may take by
-/// default.
-constexpr double kKvMemoryShare = 0.4;
 
 using SteadyClock = std::chrono::steady_clock;
 
@@ -45,16 +42,6 @@ class ReportedProgress final : public Progress {
   std::function<void()> report_;
   SteadyClock::time_point next_report_ = SteadyClock::now() + kInterval;
 };
-
-int64_t model_len(const EngineOptions& options, const ModelSpec& spec) {
-  return options.max_model_len > 0 ? std::min(options.max_model_len, spec.max_context) : spec.max_context;
-}
-
-std::vector<int> stage_cut(const EngineOptions& options, const ModelFiles& files, int pp) {
-  if (options.layers_per_stage.empty()) return cut_layers(files.spec.num_layers, pp, head_cost(files));
-  check_layer_partition(options.layers_per_stage, files.spec.num_layers, pp);
-  return options.layers_per_stage;
-}
 
 }  // namespace
 
@@ -119,36 +106,20 @@ void RankRunner::send_status(RankPhase phase, double loaded_share) {
   control_.send(0, {.kind = MessageKind::status, .payload = encode(status_)});
 }
 
-int64_t RankRunner::blocks_that_fit(const Loaded& loaded) const {
-  const ModelSpec& spec = loaded.model.files.spec;
-  const int64_t block_bytes = static_cast<int64_t>(StageModel::kv_block_bytes(spec, loaded.shard, options_.kv_type));
-  const int64_t length = model_len(options_, spec);
-  const int64_t per_sequence = (length + kBlockTokens - 1) / kBlockTokens;
-  if (options_.num_kv_blocks > 0) return options_.num_kv_blocks;
-  const int64_t most = per_sequence * options_.max_num_seqs;
-  if (block_bytes == 0) return most;  // a rank without heads
-  int64_t budget = options_.kv_memory_bytes;
-  if (budget == 0) {
-    const int64_t others = static_cast<int64_t>(
-        stage_weight_bytes(loaded.model.files, loaded.shard, *loaded.backend) +
-        StageModel::activation_bytes(spec, loaded.shard, *loaded.backend, options_.max_batch_tokens));
-    const int64_t share = static_cast<int64_t>(available_host_bytes()) / place_.ranks_on_host;
-    budget = static_cast<int64_t>(kKvMemoryShare * static_cast<double>(std::max<int64_t>(share - others, 0)));
-  }
-  return std::min(most, budget / block_bytes);
-}
-
 std::unique_ptr<RankRunner::Loaded> RankRunner::load() {
   const auto start = SteadyClock::now();
   OpenModel model = open_model(options_.model);
   const Place at = layout_.place(place_.rank);
-  const std::vector<int> cut = stage_cut(options_, model.files, layout_.sizes().pp);
+  const std::vector<int> cut = layers_per_stage(options_, model.files, layout_.sizes().pp);
   auto backend =
       make_cpu_backend({.compute = options_.compute, .num_threads = options_.num_threads, .isa = options_.isa});
   Shard shard = make_shard(model.files.spec, layout_.sizes(), at, cut);
   auto loaded =
       std::make_unique<Loaded>(Loaded{std::move(model), std::move(backend), std::move(shard), {}, {}, nullptr});
-  status_.max_blocks = blocks_that_fit(*loaded);
+  const ModelSpec& spec = loaded->model.files.spec;
+  const RankMemory memory = rank_memory(loaded->model.files, loaded->shard, *loaded->backend, options_);
+  status_.max_blocks =
+      kv_blocks_that_fit(memory, options_, spec, available_host_bytes() / static_cast<uint64_t>(place_.ranks_on_host));
   send_status(RankPhase::opened, 0);
 
   const std::string label = fmt::format("rank {}", place_.rank);
@@ -174,16 +145,13 @@ std::unique_ptr<RankRunner::Loaded> RankRunner::load() {
     throw WireError("expected the start order first");
   loaded->order = decode_start_order(message->payload);
   const int64_t num_blocks = loaded->order.num_blocks;
-  const ModelSpec& spec = loaded->model.files.spec;
   status_.metrics.weight_bytes = loaded->weights.size_bytes();
-  status_.metrics.activation_bytes =
-      StageModel::activation_bytes(spec, loaded->shard, *loaded->backend, options_.max_batch_tokens);
-  status_.metrics.kv_bytes =
-      static_cast<uint64_t>(num_blocks) * StageModel::kv_block_bytes(spec, loaded->shard, options_.kv_type);
+  status_.metrics.activation_bytes = memory.activations;
+  status_.metrics.kv_bytes = static_cast<uint64_t>(num_blocks) * memory.kv_block;
   loaded->stage_model =
       std::make_unique<StageModel>(spec, loaded->shard, std::move(loaded->weights), *loaded->backend, tensor_group_,
                                    StageModelOptions{.max_rows = options_.max_batch_tokens,
-                                                     .max_model_len = model_len(options_, spec),
+                                                     .max_model_len = max_sequence_tokens(options_, spec),
                                                      .num_blocks = num_blocks,
                                                      .kv_type = options_.kv_type},
                                    loaded->model.rope_factors);
@@ -217,7 +185,7 @@ void RankRunner::run_plans(Loaded& loaded) {
                           .num_blocks = status_.max_blocks,
                           .vocab = spec.vocab,
                           .max_rows = options_.max_batch_tokens,
-                          .max_model_len = model_len(options_, spec)};
+                          .max_model_len = max_sequence_tokens(options_, spec)};
   const bool is_sampler = shard.is_last_stage() && shard.place.tp == 0;
   Stage stage(*loaded.stage_model, limits, neighbours, shard.is_last_stage(), is_sampler, spec.vocab,
               loaded.order.end_tokens, clock_);

@@ -44,7 +44,6 @@ class RankRunner {
   std::optional<ControlMessage> next_message(int timeout_ms);
   void run_plans(Loaded& loaded);
   void send_status(RankPhase phase, double loaded_share);
-  int64_t blocks_that_fit(const Loaded& loaded) const;
 
   EngineOptions options_;
   const Layout& layout_;

@@ -4,15 +4,13 @@
 #include <cmath>
 #include <numbers>
 
+#include "engine/model/traffic.h"
 #include "kernels/base/check.h"
 #include "kernels/base/limits.h"
 #include "kernels/base/math.h"
 
 namespace echelon {
 namespace {
-
-/// Above this many bytes of one sum every tensor-parallel rank adds a slice of the rows instead of all of them.
-constexpr int64_t kSliceBytes = 256 * 1024;
 
 struct Widths {
   int64_t qkv = 0, heads = 0, mlp = 0, slots = 0;
@@ -231,7 +229,7 @@ void StageModel::project(const Activation& x, int64_t rows, const Projection& pr
 void StageModel::sum_parts(const ReductionTree& tree, int rows, const float* norm, NextNorm next) {
   const int64_t slot = int64_t{rows} * spec_.hidden;
   const float* slots = reinterpret_cast<const float*>(work_->slots->data());
-  if (shard_.tp > 1 && slot * static_cast<int64_t>(sizeof(float)) > kSliceBytes && rows >= shard_.tp) {
+  if (sums_in_slices(rows, spec_.hidden, shard_.tp)) {
     exchange_slices(tree, rows);
     const float* sum = reinterpret_cast<const float*>(work_->sum->data());
     constexpr int kNoMerge[] = {0};
@@ -259,14 +257,13 @@ void StageModel::exchange_slots(const ReductionTree& tree, int rows) {
 void StageModel::exchange_slices(const ReductionTree& tree, int rows) {
   const int tp = shard_.tp, me = shard_.place.tp;
   const int64_t width = spec_.hidden, slot = rows * width;
-  const auto first_row = [&](int part) { return int64_t{rows} * part / tp; };
+  const auto first_row = [&](int part) { return first_row_of_slice(rows, part, tp); };
   const auto slice = [&](float* matrix, int part) { return matrix + first_row(part) * width; };
   const auto count = [&](int part) { return (first_row(part + 1) - first_row(part)) * width; };
   float* slots = reinterpret_cast<float*>(work_->slots->data());
   float* sum = reinterpret_cast<float*>(work_->sum->data());
-  int most = 0;
-  for (int part = 0; part < tp; ++part) most = std::max(most, tree.num_slots(part));
-  for (int round = 0; round < most; ++round) {  // one slot of every part that has as many
+  const int num_rounds = num_slice_rounds(tree);
+  for (int round = 0; round < num_rounds; ++round) {  // one slot of every part that has as many
     std::vector<std::span<const std::byte>> mine(tp);
     std::vector<std::span<std::byte>> theirs(tp);
     for (int part = 0; part < tp; ++part) {

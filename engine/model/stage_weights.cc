@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <functional>
-
 #include "kernels/base/check.h"
 #include "kernels/base/error.h"
 #include "kernels/base/limits.h"
@@ -78,21 +76,6 @@ SlicedMatrix down_matrix(const ModelFiles& model, const Shard& shard, int layer)
                 shard.place.tp);
 }
 
-/// The attention output is cut into leaves at borders of heads. Quantised weights come in groups of 32 columns, and so
-/// do the activations of integer products: a border inside a group would make numbers depend on the layout.
-void check_head_borders(const ModelFiles& model, const Shard& shard, const Backend& backend) {
-  const int head_dim = model.spec.head_dim;
-  const bool integers = backend.compute() == Compute::int8;
-  if (head_dim % kQuantGroup == 0 || shard.heads.count == 0 || (!integers && shard.tp == 1)) return;
-  for (int64_t layer = shard.layers.first; layer < shard.layers.end(); ++layer) {
-    const std::string name = layer_name(model.names.output, static_cast<int>(layer));
-    if (model.weights->matrix(name)->coding().kind == Coding::Kind::floats) continue;
-    throw Error(Part::model, fmt::format("{}: heads of {} are not a multiple of {} wide and {} is quantised: use "
-                                         "--compute bf16 or f32 and -tp 1, or weights in BF16, F16 or F32",
-                                         model.weights->path(), head_dim, kQuantGroup, name));
-  }
-}
-
 /// Packs what a shard needs and keeps the small vectors.
 class Loader {
  public:
@@ -100,7 +83,7 @@ class Loader {
       : model_(model), shard_(shard), backend_(backend), progress_(progress) {}
 
   StageWeights load() {
-    check_head_borders(model_, shard_, backend_);
+    check_shard(model_, shard_, backend_);
     const WeightNames& names = model_.names;
     if (shard_.is_first_stage()) {
       out_.embedding =
@@ -229,31 +212,6 @@ class Loader {
   StageWeights out_;
 };
 
-/// Calls f(name, rows kept, columns kept, rows of the matrix, columns of the matrix) for every matrix a shard packs.
-void for_each_matrix(const ModelFiles& model, const Shard& shard,
-                     const std::function<void(const std::string&, int64_t, int64_t, int64_t, int64_t)>& f) {
-  const auto rows = [&](const std::vector<NamedRows>& parts) {
-    for (const NamedRows& part : parts) {
-      if (part.take.count > 0) f(part.name, part.take.count, part.cols, part.rows, part.cols);
-    }
-  };
-  const auto slice = [&](const SlicedMatrix& matrix) {
-    f(matrix.name, matrix.rows, matrix.columns.count, matrix.rows, matrix.cols);
-  };
-  for (int64_t i = shard.layers.first; i < shard.layers.end(); ++i) {
-    const int layer = static_cast<int>(i);
-    if (shard.heads.count > 0) {
-      rows(qkv_rows(model, shard, layer));
-      slice(output_matrix(model, shard, layer));
-    }
-    if (shard.mlp_columns.count > 0) {
-      rows(gate_up_rows(model, shard, layer));
-      slice(down_matrix(model, shard, layer));
-    }
-  }
-  if (shard.is_last_stage()) rows({head_rows(model, shard)});
-}
-
 }  // namespace
 
 int64_t Projection::rows() const {
@@ -274,6 +232,21 @@ size_t StageWeights::size_bytes() const {
     total += layer.qkv.size_bytes() + layer.output.size_bytes() + layer.gate_up.size_bytes() + layer.down.size_bytes();
   }
   return total;
+}
+
+/// The attention output is cut into leaves at borders of heads. Quantised weights come in groups of 32 columns, and so
+/// do the activations of integer products: a border inside a group would make numbers depend on the layout.
+void check_shard(const ModelFiles& model, const Shard& shard, const Backend& backend) {
+  const int head_dim = model.spec.head_dim;
+  const bool integers = backend.compute() == Compute::int8;
+  if (head_dim % kQuantGroup == 0 || shard.heads.count == 0 || (!integers && shard.tp == 1)) return;
+  for (int64_t layer = shard.layers.first; layer < shard.layers.end(); ++layer) {
+    const std::string name = layer_name(model.names.output, static_cast<int>(layer));
+    if (model.weights->matrix(name)->coding().kind == Coding::Kind::floats) continue;
+    throw Error(Part::model, fmt::format("{}: heads of {} are not a multiple of {} wide and {} is quantised: use "
+                                         "--compute bf16 or f32 and -tp 1, or weights in BF16, F16 or F32",
+                                         model.weights->path(), head_dim, kQuantGroup, name));
+  }
 }
 
 StageWeights load_stage_weights(const ModelFiles& model, const Shard& shard, Backend& backend, Progress* progress) {
@@ -318,16 +291,43 @@ size_t stage_weight_bytes(const ModelFiles& model, const Shard& shard, const Bac
   return total;
 }
 
+std::vector<KeptMatrix> stage_matrices(const ModelFiles& model, const Shard& shard) {
+  std::vector<KeptMatrix> matrices;
+  const auto add_rows = [&](const std::vector<NamedRows>& parts) {
+    for (const NamedRows& part : parts) {
+      if (part.take.count > 0) matrices.push_back({part.name, part.take.count, part.cols, part.rows, part.cols});
+    }
+  };
+  const auto add_slice = [&](const SlicedMatrix& matrix) {
+    matrices.push_back({matrix.name, matrix.rows, matrix.columns.count, matrix.rows, matrix.cols});
+  };
+  for (int64_t i = shard.layers.first; i < shard.layers.end(); ++i) {
+    const int layer = static_cast<int>(i);
+    if (shard.heads.count > 0) {
+      add_rows(qkv_rows(model, shard, layer));
+      add_slice(output_matrix(model, shard, layer));
+    }
+    if (shard.mlp_columns.count > 0) {
+      add_rows(gate_up_rows(model, shard, layer));
+      add_slice(down_matrix(model, shard, layer));
+    }
+  }
+  if (!shard.is_last_stage()) return matrices;
+  const size_t num_layer_matrices = matrices.size();
+  add_rows({head_rows(model, shard)});
+  if (matrices.size() > num_layer_matrices) matrices.back().is_head = true;
+  return matrices;
+}
+
 uint64_t stage_file_bytes(const ModelFiles& model, const Shard& shard) {
   uint64_t total = 0;
-  for_each_matrix(
-      model, shard, [&](const std::string& name, int64_t rows, int64_t cols, int64_t all_rows, int64_t all_cols) {
-        if (const TensorInfo* info = model.weights->find(name)) {
-          const uint64_t part = rows == all_rows ? static_cast<uint64_t>(cols) : static_cast<uint64_t>(rows);
-          const uint64_t whole = rows == all_rows ? static_cast<uint64_t>(all_cols) : static_cast<uint64_t>(all_rows);
-          total += info->num_bytes * part / whole;
-        }
-      });
+  for (const KeptMatrix& matrix : stage_matrices(model, shard)) {
+    if (const TensorInfo* info = model.weights->find(matrix.name)) {
+      const bool columns = matrix.rows == matrix.all_rows;
+      const auto part = static_cast<uint64_t>(columns ? matrix.cols : matrix.rows);
+      total += info->num_bytes * part / static_cast<uint64_t>(columns ? matrix.all_cols : matrix.all_rows);
+    }
+  }
   return total;
 }
 

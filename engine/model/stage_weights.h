@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "engine/model/model_spec.h"
@@ -56,11 +57,24 @@ struct ModelFiles {
   std::shared_ptr<const WeightFile> weights;
 };
 
-/// Throws Error naming tensor and file for anything missing or of a wrong shape. progress may be null.
+/// Throws Error(Part::model) for a shard whose numbers would depend on the layout: heads that cut a group of quantised
+/// weights.
+void check_shard(const ModelFiles& model, const Shard& shard, const Backend& backend);
+
+/// Throws Error naming tensor and file for anything missing or of a wrong shape, and as check_shard() does. progress
+/// may be null.
 StageWeights load_stage_weights(const ModelFiles& model, const Shard& shard, Backend& backend, Progress* progress);
 
 /// Bytes load_stage_weights() will keep in packed matrices, from shapes and codings alone.
 size_t stage_weight_bytes(const ModelFiles& model, const Shard& shard, const Backend& backend);
+/// A matrix of the file, and how much of it a shard packs.
+struct KeptMatrix {
+  std::string name;
+  int64_t rows = 0, cols = 0;          ///< kept
+  int64_t all_rows = 0, all_cols = 0;  ///< of the matrix
+  bool is_head = false;                ///< the LM head: runs for rows whose logits are wanted alone
+};
+std::vector<KeptMatrix> stage_matrices(const ModelFiles& model, const Shard& shard);
 /// Bytes of the file that load_stage_weights() reads (for the progress bar).
 uint64_t stage_file_bytes(const ModelFiles& model, const Shard& shard);
 

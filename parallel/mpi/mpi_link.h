@@ -10,13 +10,10 @@
 #include <vector>
 
 #include "parallel/mpi/mpi_call.h"
+#include "parallel/mpi/piece_sizes.h"
 #include "parallel/stream_communicator.h"
 
 namespace echelon::mpi {
-
-inline constexpr size_t kPieceBytes = size_t{256} << 10;
-inline constexpr int kNumSendPieces = 4;  ///< on their way to one peer: 1 MiB
-inline constexpr int kNumReceivePieces = 2;
 
 class MpiLink : public Link {
  public:
