@@ -127,6 +127,13 @@ int64_t parse_bytes(std::string_view text, Range range) {
   }
 }
 
+double parse_decimal(std::string_view text, double most) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  if (error == std::errc() && end == text.data() + text.size() && value >= 0 && value <= most) return value;
+  throw BadValue(fmt::format("'{}' is not a number, 0 to {}", clip(text), most));
+}
+
 bool parse_boolean(std::string_view text) {
   const std::string word = lower(text);
   if (word == "true" || word == "yes" || word == "on" || word == "1") return true;

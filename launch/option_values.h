@@ -28,6 +28,9 @@ int64_t parse_integer(std::string_view text, Range range, bool suffixes);
 /// Bytes: like parse_integer with suffixes, and KiB, MiB, GiB, TiB, KB, MB, GB, TB as powers of 1024.
 int64_t parse_bytes(std::string_view text, Range range);
 
+/// A decimal number such as 2.49, 0 to most.
+double parse_decimal(std::string_view text, double most);
+
 /// true/false, yes/no, on/off, 1/0 in any case.
 bool parse_boolean(std::string_view text);
 

@@ -1,12 +1,13 @@
-// The command line of `echelon serve`: flags, ECHELON_* variables and a YAML file become one plain struct.
-// Every option is defined once, in option_table.cc; parsing starts no MPI and touches nothing but the --config file.
+// The command line of `echelon serve`: flags, ECHELON_* variables and a YAML file become one plain struct. Every option
+// is defined once, in option_table.cc.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "launch/command_line.h"
 
 namespace echelon {
 
@@ -43,37 +44,13 @@ struct ServeOptions {
   std::string log_level = "info";
 };
 
-enum class OptionSource { preset, file, environment, flag };
-
-/// One option's value and who gave it. `where` is the flag, the variable, or "FILE:LINE"; empty for a preset.
-struct OptionOrigin {
-  std::string name;
-  std::string value;  ///< as YAML; api keys are masked
-  OptionSource source = OptionSource::preset;
-  std::string where;
-};
-
-struct ServeInvocation {
+struct ServeInvocation : Invocation {
   ServeOptions options;
-  std::vector<OptionOrigin> origins;  ///< one per option, in the order of the help
-  std::vector<std::string> warnings;  ///< ECHELON_* variables that nothing reads; for rank 0 to print
-  bool help = false;                  ///< print serve_help() and exit 0
-  bool print_config = false;          ///< print print_config() and exit 0
 };
 
-using Environment = std::map<std::string, std::string>;
-
-/// The ECHELON_* variables of this process. Not thread-safe against setenv.
-Environment process_environment();
-
-/// `arguments`: what follows "serve". Flags win over environment over file over presets. Throws Error(Part::launch)
-/// that names the flag, variable or FILE:LINE and what would be right. MODEL may be missing only when help or
-/// print_config is set.
+/// As parse_command().
 ServeInvocation parse_serve(const std::vector<std::string>& arguments, const Environment& environment);
 
 std::string serve_help();
-
-/// A YAML file that --config takes, each line with where its value came from.
-std::string print_config(const ServeInvocation& invocation);
 
 }  // namespace echelon

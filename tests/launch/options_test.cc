@@ -48,18 +48,19 @@ class OptionFile : public ::testing::Test {
   std::filesystem::path path_;
 };
 
-/// A text that the row takes and that is not its default.
-std::string another_value(const OptionRow& row) {
-  const ServeOptions presets;
+/// A text that row `index` of serve takes and that is not its default.
+std::string another_value(size_t index) {
   for (const std::string value : {"3", "false", "bf16", "avx2", "float32", "debug", "something"}) {
     ServeOptions changed;
+    const OptionRow row = serve_rows(changed)[index];
+    const std::string preset = row.get();
     const std::vector<std::string> values{value};
     try {
-      row.set(changed, values);
+      row.set(values);
     } catch (const BadValue&) {
       continue;
     }
-    if (row.get(changed) != row.get(presets)) return value;
+    if (row.get() != preset) return value;
   }
   return "";
 }
@@ -133,7 +134,7 @@ TEST(Options, ApiKeysFromEverySource) {
   EXPECT_THAT(parse({"m", "--api-key", "a", "--api-key", "b,c"}).api_keys, ElementsAre("a", "b,c"));
   EXPECT_THAT(parse({"m"}, {{"ECHELON_API_KEY", "a,b"}}).api_keys, ElementsAre("a", "b"));
   EXPECT_THAT(error_of({"m"}, {{"ECHELON_API_KEY", "a,,b"}}), HasSubstr("ECHELON_API_KEY"));
-  const std::string printed = print_config(parse_serve({"m", "--api-key", "secret"}, {}));
+  const std::string printed = print_config("serve", parse_serve({"m", "--api-key", "secret"}, {}));
   EXPECT_THAT(printed, Not(HasSubstr("secret")));
   EXPECT_THAT(printed, HasSubstr("# api-key: [\"***\"]"));
 }
@@ -179,15 +180,18 @@ TEST_F(OptionFile, PrintedConfigurationIsTakenBack) {
   const ServeInvocation before = parse_serve({"a \"b\\c", "-tp", "2", "--seed", "3", "--log-level", "off", "--compute",
                                               "f32", "--pipeline-layer-partition", "3,4", "--no-prefix-cache"},
                                              {{"ECHELON_THREADS", "5"}});
-  const std::string printed = print_config(before);
+  const std::string printed = print_config("serve", before);
   const ServeInvocation after = parse_serve({"--config", write(printed)}, {});
   for (size_t i = 0; i < before.origins.size(); ++i)
     EXPECT_EQ(before.origins[i].value, after.origins[i].value) << printed;
 }
 
 TEST_F(OptionFile, EveryOptionHasAllItsSpellings) {
-  for (const OptionRow& row : option_table()) {
-    const std::string value = another_value(row);
+  ServeOptions presets;
+  const std::vector<OptionRow> rows = serve_rows(presets);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const OptionRow& row = rows[i];
+    const std::string value = another_value(i);
     ASSERT_NE(value, "") << row.name;
     std::vector<std::string> flag{"--" + row.name, value};
     if (row.shape == OptionShape::flag) flag = {"--no-" + row.name};
@@ -199,12 +203,12 @@ TEST_F(OptionFile, EveryOptionHasAllItsSpellings) {
     };
     flag.push_back("--print-config");
     const std::string expected = value_of(parse_serve(flag, {}));
-    EXPECT_NE(expected, row.get(ServeOptions())) << row.name;
+    EXPECT_NE(expected, row.get()) << row.name;
     EXPECT_EQ(value_of(parse_serve({"--print-config"}, {{environment_name(row.name), value}})), expected) << row.name;
     EXPECT_EQ(value_of(parse_serve({"--print-config", "--config", write(row.name + ": " + value + "\n")}, {})),
               expected);
     EXPECT_THAT(serve_help(), HasSubstr(row.shape == OptionShape::flag ? "--[no-]" + row.name : "--" + row.name));
-    EXPECT_THAT(print_config(parse_serve({"--print-config"}, {})), HasSubstr(row.name + ": "));
+    EXPECT_THAT(print_config("serve", parse_serve({"--print-config"}, {})), HasSubstr(row.name + ": "));
   }
 }
 

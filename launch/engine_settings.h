@@ -1,0 +1,13 @@
+// What the options of a command mean for the engine.
+#pragma once
+
+#include "engine/engine_options.h"
+#include "launch/options.h"
+
+namespace echelon {
+
+/// ranks_on_host: for the default number of threads. Throws Error(Part::kernels) for an instruction set that this
+/// machine lacks.
+EngineOptions engine_options(const ServeOptions& options, int ranks_on_host);
+
+}  // namespace echelon
