@@ -9,6 +9,7 @@
 #include "kernels/backend.h"
 #include "kernels/base/error.h"
 #include "kernels/cuda/devices.h"
+#include "launch/commands/plan.h"
 #include "launch/commands/serve.h"
 #include "parallel/nccl/nccl_library.h"
 
@@ -17,6 +18,7 @@ namespace {
 constexpr char kUsage[] =
     "usage: echelon serve MODEL [options]   serve a model; start it on every rank with launch/run, mpirun or srun\n"
     "       echelon serve --help            its options\n"
+    "       echelon plan MODEL [options]    which layouts hold a model, what a rank needs, how fast it is at best\n"
     "       echelon version\n";
 
 /// What the binary was built with and what this machine has. Throws Error for a device that cannot be described.
@@ -40,6 +42,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   const std::string command = arguments.empty() ? "" : arguments[0];
   if (command == "serve") return echelon::serve({arguments.begin() + 1, arguments.end()});
+  if (command == "plan") return echelon::plan({arguments.begin() + 1, arguments.end()});
   if (command == "version" || command == "--version") {
     try {
       print_version();

@@ -1,0 +1,172 @@
+#include "engine/planner/host_ceiling.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <numeric>
+#include <thread>
+
+#include "engine/model/rank_memory.h"
+#include "kernels/base/limits.h"
+#include "parallel/local/local_group.h"
+
+namespace echelon {
+namespace {
+
+constexpr size_t kReadBytes = size_t{64} << 20;  ///< of each thread; more than its share of a last-level cache
+constexpr int64_t kProductRows = 256, kProductWidth = 1024;
+constexpr int kAttentionRows = 256, kAttentionContext = 512, kHeads = 8, kKvHeads = 2, kHeadDim = 64;
+constexpr int kRepetitions = 5;
+/// Of SmolLM2 on two cores of a Zen 5 EPYC: what a decoded token takes beyond reading its weights (30 layers, 0.1 ms),
+/// and what the engine adds (0.07 ms); benchmarks/results/2026-11-26-amd-epyc-26-2.md.
+constexpr double kLayerLatency = 3e-6, kBatchLatency = 70e-6;
+constexpr LinkRate kEthernet{.bytes_per_s = 1.25e9, .latency_s = 50e-6};
+
+/// The least of some repetitions, after one that warms up.
+double seconds_of(const std::function<void()>& f) {
+  f();
+  double least = 0;
+  for (int i = 0; i < kRepetitions; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    f();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    least = i == 0 ? seconds : std::min(least, seconds);
+  }
+  return least;
+}
+
+/// A matrix in which every value is the same; only its size and coding matter.
+class EvenMatrix final : public MatrixSource {
+ public:
+  explicit EvenMatrix(Coding coding) : coding_(coding) {}
+  int64_t rows() const override { return kProductWidth; }
+  int64_t cols() const override { return kProductWidth; }
+  Coding coding() const override { return coding_; }
+  void read_floats(int64_t, int64_t, std::span<float> out) const override { std::fill(out.begin(), out.end(), 0.5f); }
+  void read_quantized(int64_t, int64_t, QuantizedRow out) const override {
+    std::fill(out.codes.begin(), out.codes.end(), uint8_t{3});
+    std::fill(out.scales.begin(), out.scales.end(), 0.5f);
+    if (coding_.has_minimum) std::fill(out.minimums.begin(), out.minimums.end(), -0.5f);
+  }
+
+ private:
+  Coding coding_;
+};
+
+double read_rate(Backend& backend) {
+  const int num_threads = backend.num_host_threads();
+  const auto buffer = backend.allocate(kReadBytes * static_cast<size_t>(num_threads));
+  std::fill_n(buffer->data(), buffer->size_bytes(), std::byte{1});  // pages never written are all the same one
+  std::vector<uint64_t> sums(static_cast<size_t>(num_threads));
+  const double seconds = seconds_of([&] {
+    backend.run_on_host(num_threads, [&](int part) {
+      const auto* words = reinterpret_cast<const uint64_t*>(buffer->data() + static_cast<size_t>(part) * kReadBytes);
+      sums[static_cast<size_t>(part)] += std::accumulate(words, words + kReadBytes / sizeof(uint64_t), uint64_t{0});
+    });
+  });
+  return static_cast<double>(kReadBytes) * num_threads / seconds;
+}
+
+/// Operations per second of a square product with weights of this coding.
+double product_rate(Backend& backend, const Coding& coding) {
+  const EvenMatrix source(coding);
+  const auto weight = backend.pack({.rows = {{.source = &source, .first_row = 0, .num_rows = kProductWidth}},
+                                    .first_col = 0,
+                                    .leaves = {{.num_cols = kProductWidth, .merges = 0, .slot = 0}}});
+  const auto in = backend.allocate(kProductRows * kProductWidth * sizeof(float));
+  const auto out = backend.allocate(kProductRows * kProductWidth * sizeof(float));
+  const auto norm = backend.allocate(kProductWidth * sizeof(float));
+  const auto x = backend.make_activation(kProductRows, kProductWidth);
+  const auto matrix = [&](Buffer& buffer) {
+    return Matrix{reinterpret_cast<float*>(buffer.data()), kProductRows, kProductWidth, kProductWidth};
+  };
+  backend.rms_norm(matrix(*in), reinterpret_cast<const float*>(norm->data()), 1e-5f, *x);
+  const double seconds = seconds_of([&] { backend.linear(*x, kProductRows, *weight, nullptr, matrix(*out), 0); });
+  return 2.0 * kProductRows * kProductWidth * kProductWidth / seconds;
+}
+
+double attention_rate(Backend& backend) {
+  constexpr int kWidth = (kHeads + 2 * kKvHeads) * kHeadDim;
+  constexpr int64_t kNumBlocks = kAttentionContext / kBlockTokens;
+  const auto qkv = backend.allocate(static_cast<size_t>(kAttentionRows) * kWidth * sizeof(float));
+  const auto out = backend.make_activation(kAttentionRows, kHeads * kHeadDim);
+  KvCacheView cache{.data = nullptr,
+                    .type = default_kv_type(backend.compute()),
+                    .num_blocks = kNumBlocks,
+                    .num_layers = 1,
+                    .num_kv_heads = kKvHeads,
+                    .head_dim = kHeadDim};
+  const auto memory = backend.allocate(static_cast<size_t>(cache.block_bytes() * kNumBlocks));
+  cache.data = memory->data();
+  std::vector<int32_t> blocks(kNumBlocks);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  AttentionPlan plan{.num_heads = kHeads, .num_kv_heads = kKvHeads, .head_dim = kHeadDim, .scale = 0.125f};
+  for (int head = 0; head < kHeads; ++head) plan.kv_head_of_head.push_back(head / (kHeads / kKvHeads));
+  constexpr int kFirst = kAttentionContext - kAttentionRows;
+  const Segment segment{.first_row = 0, .num_rows = kAttentionRows, .first_position = kFirst, .blocks = blocks};
+  const Matrix rows{reinterpret_cast<float*>(qkv->data()), kAttentionRows, kWidth, kWidth};
+  const double seconds = seconds_of([&] { backend.attention(rows, std::span(&segment, 1), plan, cache, 0, *out); });
+  const double keys = kFirst + (kAttentionRows + 1) / 2.0;
+  return 2 * 2.0 * kAttentionRows * keys * kHeads * kHeadDim / seconds;
+}
+
+/// Two threads as ranks of one host.
+LinkRate measure_link() {
+  constexpr int kRounds = 200;
+  constexpr size_t kSmall = size_t{4} << 10, kLarge = size_t{64} << 10;
+  const auto group = make_local_group(2);
+  const auto gather = [&](Communicator& communicator, size_t num_bytes) {
+    std::vector<std::byte> mine(num_bytes), theirs(num_bytes);
+    std::vector<std::span<std::byte>> out(2);
+    out[static_cast<size_t>(communicator.rank())] = mine;
+    out[static_cast<size_t>(1 - communicator.rank())] = theirs;
+    for (int i = 0; i < kRounds; ++i) communicator.all_gather(mine, out);
+  };
+  const auto seconds = [&](size_t num_bytes) {
+    return seconds_of([&] {
+             std::thread peer([&] { gather(*group[1], num_bytes); });
+             gather(*group[0], num_bytes);
+             peer.join();
+           }) /
+           kRounds;
+  };
+  const double small = seconds(kSmall), large = seconds(kLarge);
+  const double bytes_per_s = static_cast<double>(kLarge - kSmall) / std::max(large - small, 1e-9);
+  return {.bytes_per_s = bytes_per_s, .latency_s = std::max(small - static_cast<double>(kSmall) / bytes_per_s, 0.0)};
+}
+
+}  // namespace
+
+Ceiling measure_ceiling(CpuIsa isa, int num_threads) {
+  const auto backend = [&](Compute compute) {
+    return make_cpu_backend({.compute = compute, .num_threads = num_threads, .isa = isa});
+  };
+  constexpr Coding kFourBits{.kind = Coding::Kind::u4, .group = 32, .has_minimum = true, .scales_fit_f16 = true};
+  constexpr Coding kFloats{.kind = Coding::Kind::floats, .float_kind = Coding::FloatKind::bf16};
+  const auto int8 = backend(Compute::int8), bf16 = backend(Compute::bf16), f32 = backend(Compute::f32);
+  return {.bytes_per_s = read_rate(*int8),
+          .products = {product_rate(*int8, kFourBits), product_rate(*bf16, kFloats), product_rate(*f32, kFloats)},
+          .attention = attention_rate(*int8)};
+}
+
+Device measure_host(const HostCeilingOptions& options) {
+  const int num_cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  Device device{.name = "cpu",
+                .description = fmt::format("this host: {} processors, {}", num_cores, to_string(options.isa)),
+                .source = "measured now with the kernels that serve; the network is taken as 10 Gbit/s Ethernet",
+                .memory_bytes = 0,
+                .kv_share = kHostKvShare,
+                .rank = measure_ceiling(options.isa, options.threads_per_rank),
+                .host = {},
+                .within_host = measure_link(),
+                .between_hosts = kEthernet,
+                .layer_latency_s = kLayerLatency,
+                .batch_latency_s = kBatchLatency,
+                .ranks_per_host = options.ranks_per_host};
+  device.host = options.threads_per_rank == num_cores ? device.rank : measure_ceiling(options.isa, num_cores);
+  return device;
+}
+
+}  // namespace echelon
