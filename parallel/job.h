@@ -2,6 +2,7 @@
 // job under mpirun or srun, one for a plain process that never touches MPI.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,6 +34,8 @@ class Job {
 
   /// All ranks. Throws Error(Part::parallel) naming `what` and the ranks that have not come in time.
   virtual void barrier(const std::string& what, int timeout_ms) = 0;
+  /// All ranks: everyone's number, by rank. Throws Error(Part::parallel) naming `what` after start_timeout_ms.
+  virtual std::vector<uint64_t> exchange_numbers(const std::string& what, uint64_t mine) = 0;
   /// Every member calls it with the same list of ranks; two ranks that share several groups make them in the same
   /// order. The place in the list is the rank in the group. Shared memory between ranks of one host, MPI between hosts.
   virtual std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, WaitTimes times = {}) = 0;

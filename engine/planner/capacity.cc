@@ -107,18 +107,19 @@ std::vector<LayoutSizes> possible_layouts(LayoutSizes wanted, int num_ranks) {
   return layouts;
 }
 
-LayoutSizes layout_to_serve(const ModelFiles& model, const EngineOptions& options, const RankHosts& hosts) {
+ServedLayout layout_to_serve(const ModelFiles& model, const EngineOptions& options, const RankHosts& hosts) {
   const LayoutSizes nothing_wanted{.dp = 0, .tp = 0, .pp = 0};
   const LayoutSizes usual = choose_layout(nothing_wanted, hosts.host_of_rank);
   const auto backend = backend_for_sizes(options);
-  if (layout_capacity(model, options, *backend, hosts, usual).fits()) return usual;
-  LayoutSizes best = usual;
+  const std::string refusal = layout_capacity(model, options, *backend, hosts, usual).refusal;
+  ServedLayout best{.sizes = usual, .reason = ""};
+  if (refusal.empty()) return best;
   int64_t most_blocks = 0;
   for (const LayoutSizes& sizes : possible_layouts(nothing_wanted, hosts.num_ranks())) {
     const LayoutCapacity capacity = layout_capacity(model, options, *backend, hosts, sizes);
     if (!capacity.fits() || capacity.num_blocks * sizes.dp <= most_blocks) continue;
     most_blocks = capacity.num_blocks * sizes.dp;
-    best = sizes;
+    best = {.sizes = sizes, .reason = fmt::format("tp {} x pp {} does not fit: {}", usual.tp, usual.pp, refusal)};
   }
   return best;
 }

@@ -54,9 +54,14 @@ LayoutCapacity layout_capacity(const ModelFiles& model, const EngineOptions& opt
 /// choose_layout() does when there is none.
 std::vector<LayoutSizes> possible_layouts(LayoutSizes wanted, int num_ranks);
 
+struct ServedLayout {
+  LayoutSizes sizes;
+  std::string reason;  ///< why it is not choose_layout()'s; empty: it is
+};
+
 /// What `serve` takes when it is given no layout: choose_layout()'s if it fits, else the one that fits with room for
 /// most tokens; choose_layout()'s when none fits, so that the start says what is wrong.
-LayoutSizes layout_to_serve(const ModelFiles& model, const EngineOptions& options, const RankHosts& hosts);
+ServedLayout layout_to_serve(const ModelFiles& model, const EngineOptions& options, const RankHosts& hosts);
 
 /// Arithmetic and layout of packed weights, without threads: to ask for sizes.
 std::unique_ptr<Backend> backend_for_sizes(const EngineOptions& options);

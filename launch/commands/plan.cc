@@ -102,7 +102,7 @@ PlanReport make_report(const PlanInvocation& invocation) {
   report.device = device_of(options, settings, per_host);
   report.hosts = hosts_of(options, report.device, ranks, per_host);
   report.layouts = plan_layouts(model.files, settings, report.device, report.hosts, report.load, wanted);
-  report.served_by_default = layout_to_serve(model.files, settings, report.hosts);
+  report.served_by_default = layout_to_serve(model.files, settings, report.hosts).sizes;
   return report;
 }
 

@@ -9,9 +9,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <span>
 #include <thread>
 
+#include "engine/host_memory.h"
+#include "engine/model/open_model.h"
+#include "engine/planner/capacity.h"
 #include "engine/rank_runner.h"
 #include "engine/serving_engine.h"
 #include "frontend/front_end.h"
@@ -181,15 +185,36 @@ int ranks_on_host_of(const Job& job, int rank) {
   return static_cast<int>(std::count(hosts.begin(), hosts.end(), hosts[rank]));
 }
 
+/// The user's layout; without any part of it the planner's, which every rank computes from the same numbers. What is
+/// wrong with a model is no matter here: loading says it.
+LayoutSizes layout_of(Job& job, const ServeOptions& options, const EngineOptions& settings) {
+  const LayoutSizes wanted{
+      .dp = options.data_parallel_size, .tp = options.tensor_parallel_size, .pp = options.pipeline_parallel_size};
+  if (job.size() == 1 || wanted.dp + wanted.tp + wanted.pp > 0) return choose_layout(wanted, job.host_of_rank());
+  std::optional<OpenModel> model;
+  try {
+    model = open_model(options.model);
+  } catch (const Error&) {
+  }
+  const uint64_t rank_bytes = available_host_bytes() / static_cast<uint64_t>(ranks_on_host_of(job, job.rank()));
+  const RankHosts hosts{.host_of_rank = job.host_of_rank(),
+                        .rank_bytes = job.exchange_numbers("choosing a layout", model ? rank_bytes : 0)};
+  if (std::count(hosts.rank_bytes.begin(), hosts.rank_bytes.end(), 0u) > 0)
+    return choose_layout(wanted, job.host_of_rank());
+  try {
+    const ServedLayout layout = layout_to_serve(model->files, settings, hosts);
+    if (job.rank() == 0 && !layout.reason.empty()) log::info("{}", layout.reason);
+    return layout.sizes;
+  } catch (const Error&) {
+    return choose_layout(wanted, job.host_of_rank());
+  }
+}
+
 int serve_rank(Job& job, const ServeOptions& options) {
-  const int rank = job.rank();
-  const LayoutSizes sizes = choose_layout(
-      {.dp = options.data_parallel_size, .tp = options.tensor_parallel_size, .pp = options.pipeline_parallel_size},
-      job.host_of_rank());
-  const Layout layout(sizes, job.host_of_rank());
-  const Place place = layout.place(rank);
-  const int ranks_on_host = ranks_on_host_of(job, rank);
+  const int rank = job.rank(), ranks_on_host = ranks_on_host_of(job, rank);
   const EngineOptions engine_settings = engine_options(options, ranks_on_host);
+  const Layout layout(layout_of(job, options, engine_settings), job.host_of_rank());
+  const Place place = layout.place(rank);
 
   Front front;
   const auto control = job.make_control();

@@ -128,6 +128,18 @@ bool MpiJob::on_one_host() const {
   return std::all_of(host_of_rank_.begin(), host_of_rank_.end(), [](int host) { return host == 0; });
 }
 
+std::vector<uint64_t> MpiJob::exchange_numbers(const std::string& what, uint64_t mine) {
+  std::vector<char> bytes(sizeof(mine));
+  std::memcpy(bytes.data(), &mine, sizeof(mine));
+  mpi::Pending pending;
+  const size_t index = pending.all_gather(std::move(bytes), size_);
+  pending.wait(options_.start_timeout_ms,
+               [&] { return fmt::format("rank {}: {}: not all of {} ranks have come", rank_, what, size_); });
+  std::vector<uint64_t> all(static_cast<size_t>(size_));
+  std::memcpy(all.data(), pending.buffer(index).data(), all.size() * sizeof(mine));
+  return all;
+}
+
 void MpiJob::barrier(const std::string& what, int timeout_ms) {
   // Through rank 0 by messages, and not MPI_Ibarrier: that cannot say who is missing.
   if (rank_ != 0) {

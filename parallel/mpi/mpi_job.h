@@ -21,6 +21,7 @@ class MpiJob : public Job {
   const std::vector<int>& host_of_rank() const override { return host_of_rank_; }
   const std::string& host_name(int rank) const override { return host_names_.at(rank); }
   void barrier(const std::string& what, int timeout_ms) override;
+  std::vector<uint64_t> exchange_numbers(const std::string& what, uint64_t mine) override;
   std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, WaitTimes times) override;
   std::unique_ptr<ControlChannel> make_control() override;
   void finish() override;

@@ -92,6 +92,9 @@ void check_control(Job& job) {
   require(changed.wait_for(lock, std::chrono::seconds(30), [&] { return num_messages == due; }),
           "every plan has its result");
   lock.unlock();
+  const std::vector<uint64_t> numbers = job.exchange_numbers("numbers", 100 + static_cast<uint64_t>(job.rank()));
+  require(numbers.size() == static_cast<size_t>(job.size()), "a number of every rank");
+  for (int r = 0; r < job.size(); ++r) require(numbers[r] == 100u + r, "the number of rank " + std::to_string(r));
   job.barrier("after the control messages", 30'000);
   control->close();
   require(lost.empty(), lost);
