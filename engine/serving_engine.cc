@@ -34,7 +34,6 @@ RequestError not_ready(const std::string& reason) {
 ServingEngine::ServingEngine(EngineOptions options, const Layout& layout, ControlChannel& control, Callbacks callbacks)
     : options_(std::move(options)), layout_(layout), control_(control), callbacks_(std::move(callbacks)) {
   for (int replica = 0; replica < layout.sizes().dp; ++replica) replica_ranks_.push_back(layout.replica(replica));
-  layers_done_.resize(replica_ranks_.size());
   statuses_.resize(layout.num_ranks());
   heard_.resize(layout.num_ranks());
 }

@@ -22,8 +22,7 @@
 #include "engine/engine.h"
 #include "engine/engine_options.h"
 #include "engine/rank_messages.h"
-#include "engine/schedule/prompt_pace.h"
-#include "engine/schedule/scheduler.h"
+#include "engine/schedule/replica.h"
 #include "parallel/control_channel.h"
 #include "parallel/layout.h"
 
@@ -98,10 +97,8 @@ class ServingEngine final : public Engine {
   void handle_status(int rank, const RankStatus& status);
   void handle_result(int rank, const ControlMessage& message);
   void begin_serving();
-  std::optional<MicroBatch> next_batch(size_t replica);
+  Replica& replica_of(int rank);
   void plan();
-  void note_sent(size_t replica, const MicroBatch& batch);
-  void note_result(size_t replica, uint64_t number);
   void apply(const SequenceUpdate& update);
   void end_choice(SequenceId id, FinishReason reason);
   void end_request(RequestHandle handle);
@@ -131,22 +128,8 @@ class ServingEngine final : public Engine {
   std::atomic<int64_t> last_progress_ms_{0};
 
   // The engine's thread only.
-  std::vector<std::unique_ptr<Scheduler>> schedulers_;  // one a replica
+  std::vector<std::unique_ptr<Replica>> replicas_;
   std::vector<std::vector<int>> replica_ranks_;
-  std::vector<uint64_t> layers_done_;  // the last micro-batch of each replica that said so
-  struct SentPlan {
-    uint64_t number = 0;
-    int num_prompt_tokens = 0, num_decodes = 0;
-    Clock::time_point time;
-  };
-  /// Of a replica: its plans that have no result yet, the time of the last result, and what follows from both.
-  struct Pace {
-    explicit Pace(double target_seconds) : prompts(target_seconds) {}
-    std::deque<SentPlan> sent;
-    Clock::time_point last_result;
-    PromptPace prompts;
-  };
-  std::vector<Pace> paces_;
   std::vector<RankStatus> statuses_;
   std::vector<bool> heard_;
   std::vector<TokenId> end_tokens_;

@@ -20,6 +20,10 @@ int64_t milliseconds_now() {
   return duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count();
 }
 
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
@@ -72,8 +76,8 @@ void ServingEngine::run_loop() {
 }
 
 void ServingEngine::stop_when_drained() {
-  const auto idle = [](const auto& scheduler) { return scheduler->is_idle(); };
-  if (!requests_.empty() || !std::all_of(schedulers_.begin(), schedulers_.end(), idle)) return;
+  const auto idle = [](const auto& replica) { return replica->scheduler().is_idle(); };
+  if (!requests_.empty() || !std::all_of(replicas_.begin(), replicas_.end(), idle)) return;
   {
     const std::lock_guard lock(mutex_);  // no request comes any more: submit() looks at the state under this lock
     if (std::any_of(inbox_.begin(), inbox_.end(), [](const Event& event) { return event.kind == Event::Kind::submit; }))
@@ -109,7 +113,7 @@ void ServingEngine::handle(Event& event) {
       if (event.message.kind == MessageKind::result) {
         handle_result(event.number, event.message);
       } else if (event.message.kind == MessageKind::layers_done) {
-        layers_done_.at(static_cast<size_t>(layout_.place(event.number).dp)) = event.message.number;
+        replica_of(event.number).note_layers_done(event.message.number);
       } else if (event.message.kind == MessageKind::status) {
         handle_status(event.number, decode_rank_status(event.message.payload));
       } else if (event.message.kind == MessageKind::failure) {
@@ -137,9 +141,10 @@ void ServingEngine::handle_submit(Event& event) {
   active.request = std::move(event.request);
   active.listener = std::move(event.listener);
   active.num_open = active.request.num_choices;
-  const auto least = std::min_element(schedulers_.begin(), schedulers_.end(),
-                                      [](const auto& a, const auto& b) { return a->load() < b->load(); });
-  const int replica = static_cast<int>(least - schedulers_.begin());
+  const auto least = std::min_element(replicas_.begin(), replicas_.end(), [](const auto& a, const auto& b) {
+    return a->scheduler().load() < b->scheduler().load();
+  });
+  const int replica = static_cast<int>(least - replicas_.begin());
   std::vector<Sequence> choices;
   const SequenceId first = next_sequence_;
   for (int i = 0; i < active.request.num_choices; ++i) {
@@ -160,7 +165,7 @@ void ServingEngine::handle_submit(Event& event) {
   }
   metrics_.prompt_tokens += active.request.prompt.size();
   requests_.emplace(event.handle, std::move(owned));
-  (*least)->add(std::move(choices));
+  (*least)->scheduler().add(std::move(choices));
 }
 
 void ServingEngine::handle_status(int rank, const RankStatus& status) {
@@ -179,7 +184,7 @@ void ServingEngine::handle_status(int rank, const RankStatus& status) {
   const auto all_in = [&](RankPhase phase) {
     return std::all_of(statuses_.begin(), statuses_.end(), [&](const RankStatus& s) { return s.phase >= phase; });
   };
-  if (schedulers_.empty()) {
+  if (replicas_.empty()) {
     begin_serving();
   } else if (all_in(RankPhase::ready)) {
     serving_ = true;
@@ -210,39 +215,30 @@ void ServingEngine::begin_serving() {
   }
   const int num_stages = layout_.sizes().pp, depth = micro_batches_in_flight(options_, num_stages);
   for (int replica = 0; replica < layout_.sizes().dp; ++replica) {
-    schedulers_.push_back(std::make_unique<Scheduler>(SchedulerOptions{.num_blocks = static_cast<int>(num_blocks),
-                                                                       .max_num_seqs = options_.max_num_seqs,
-                                                                       .max_batch_tokens = options_.max_batch_tokens,
-                                                                       .depth = depth,
-                                                                       .feed_back = num_stages == 1 && depth > 1,
-                                                                       .prefix_cache = options_.prefix_cache,
-                                                                       .end_tokens = end_tokens_,
-                                                                       .vocab = model()->vocab_size}));
-    paces_.emplace_back(options_.itl_target_ms * 1e-3);
+    replicas_.push_back(std::make_unique<Replica>(SchedulerOptions{.num_blocks = static_cast<int>(num_blocks),
+                                                                   .max_num_seqs = options_.max_num_seqs,
+                                                                   .max_batch_tokens = options_.max_batch_tokens,
+                                                                   .depth = depth,
+                                                                   .feed_back = num_stages == 1 && depth > 1,
+                                                                   .prefix_cache = options_.prefix_cache,
+                                                                   .end_tokens = end_tokens_,
+                                                                   .vocab = model()->vocab_size},
+                                                  num_stages, options_.itl_target_ms * 1e-3));
   }
   const std::vector<std::byte> order = encode(StartOrder{.num_blocks = num_blocks, .end_tokens = end_tokens_});
   for (int rank = 0; rank < layout_.num_ranks(); ++rank)
     control_.send(rank, {.kind = MessageKind::status, .payload = order});
 }
 
-/// Of one stage the next micro-batch as late as it can be without keeping the stage waiting: what arrived meanwhile is
-/// in it.
-std::optional<MicroBatch> ServingEngine::next_batch(size_t replica) {
-  Scheduler& scheduler = *schedulers_[replica];
-  const bool ahead = scheduler.options().feed_back && scheduler.num_in_flight() > 0;
-  return ahead && layers_done_[replica] != scheduler.last_number() ? std::nullopt : scheduler.next();
-}
-
 void ServingEngine::plan() {
-  for (size_t replica = 0; replica < schedulers_.size(); ++replica) {
-    while (std::optional<MicroBatch> batch = next_batch(replica)) {
+  for (size_t replica = 0; replica < replicas_.size(); ++replica) {
+    while (std::optional<MicroBatch> batch = replicas_[replica]->next(seconds_now())) {
       metrics_.step_rows.observe(static_cast<double>(batch->tokens.size()));
-      for (const SequenceId id : schedulers_[replica]->take_admitted()) {
+      for (const SequenceId id : replicas_[replica]->scheduler().take_admitted()) {
         if (const auto found = choices_.find(id); found != choices_.end()) {
           metrics_.queue_time.observe(seconds_between(found->second.request->request.arrival, Clock::now()));
         }
       }
-      note_sent(replica, *batch);
       const std::vector<std::byte> bytes = encode(*batch);
       // The last stages first: they wait for hidden states anyway, the first stage starts at once.
       for (auto rank = replica_ranks_[replica].rbegin(); rank != replica_ranks_[replica].rend(); ++rank) {
@@ -251,8 +247,8 @@ void ServingEngine::plan() {
       }
     }
   }
-  const bool in_flight =
-      std::any_of(schedulers_.begin(), schedulers_.end(), [](const auto& s) { return s->num_in_flight() > 0; });
+  const bool in_flight = std::any_of(replicas_.begin(), replicas_.end(),
+                                     [](const auto& replica) { return replica->scheduler().num_in_flight() > 0; });
   if (in_flight && !any_in_flight_) {
     active_since_ = Clock::now();
     last_progress_ms_ = milliseconds_now();
@@ -262,35 +258,15 @@ void ServingEngine::plan() {
   any_in_flight_ = in_flight;
 }
 
-void ServingEngine::note_sent(size_t replica, const MicroBatch& batch) {
-  SentPlan plan{.number = batch.number, .time = Clock::now()};
-  for (const PlanRow& row : batch.rows) {
-    const bool decodes = row.num_tokens == 1 && row.sample;
-    (decodes ? plan.num_decodes : plan.num_prompt_tokens) += row.num_tokens;
-  }
-  paces_[replica].sent.push_back(plan);
-}
-
-/// What a micro-batch took bounds the prompts of the next ones. With one stage its time began with the result before;
-/// with more it is all the time that its sequences waited.
-void ServingEngine::note_result(size_t replica, uint64_t number) {
-  Pace& pace = paces_[replica];
-  if (pace.sent.empty() || pace.sent.front().number != number) return;  // commit() refuses it
-  const SentPlan plan = pace.sent.front();
-  pace.sent.pop_front();
-  const bool one_stage = layout_.sizes().pp == 1;
-  const auto now = Clock::now(), begin = one_stage ? std::max(plan.time, pace.last_result) : plan.time;
-  pace.last_result = now;
-  pace.prompts.observe(plan.num_prompt_tokens, plan.num_decodes, seconds_between(begin, now));
-  schedulers_[replica]->set_prompt_limit(pace.prompts.limit(options_.max_batch_tokens));
+/// The replica of a rank that answered a plan.
+Replica& ServingEngine::replica_of(int rank) {
+  if (replicas_.empty()) throw WireError(fmt::format("rank {} answered before there was a plan", rank));
+  return *replicas_.at(static_cast<size_t>(layout_.place(rank).dp));
 }
 
 void ServingEngine::handle_result(int rank, const ControlMessage& message) {
   const StepResult result = decode_step_result(message.payload);
-  const int replica = layout_.place(rank).dp;
-  if (schedulers_.empty()) throw WireError(fmt::format("rank {} sent a result before there was a plan", rank));
-  note_result(static_cast<size_t>(replica), result.number);
-  for (const SequenceUpdate& update : schedulers_[replica]->commit(result)) apply(update);
+  for (const SequenceUpdate& update : replica_of(rank).commit(result, seconds_now())) apply(update);
   ++metrics_.steps;
   last_progress_ms_ = milliseconds_now();
 }
@@ -339,7 +315,7 @@ void ServingEngine::end_choice(SequenceId id, FinishReason reason) {
   ECHELON_CHECK(found != choices_.end());
   const ActiveChoice choice = std::move(found->second);
   choices_.erase(found);
-  if (choice.replica < static_cast<int>(schedulers_.size())) schedulers_[choice.replica]->remove(id);
+  replicas_.at(static_cast<size_t>(choice.replica))->scheduler().remove(id);
   ActiveRequest& request = *choice.request;
   request.sequences[choice.index] = 0;
   ++metrics_.finished[static_cast<size_t>(reason)];
@@ -386,7 +362,8 @@ void ServingEngine::fail(const std::string& reason) {
 
 void ServingEngine::publish_metrics() {
   EngineMetrics now = metrics_;
-  for (const auto& scheduler : schedulers_) {
+  for (const auto& replica : replicas_) {
+    const Scheduler* scheduler = &replica->scheduler();
     now.num_running += static_cast<uint64_t>(scheduler->num_running());
     now.num_waiting += static_cast<uint64_t>(scheduler->num_waiting());
     now.preemptions += scheduler->num_preemptions();

@@ -7,7 +7,7 @@
 #include <queue>
 #include <random>
 
-#include "engine/schedule/scheduler.h"
+#include "engine/schedule/replica.h"
 #include "engine/schedule/wire.h"
 #include "kernels/base/limits.h"
 #include "parallel/control/frame.h"
@@ -63,7 +63,7 @@ struct Request {
 class Simulation {
  public:
   Simulation(uint64_t seed, Fault fault)
-      : random_(seed), fault_(fault), options_(choose_options()), scheduler_(options_) {
+      : random_(seed), fault_(fault), options_(choose_options()), replica_(options_, num_stages_, below(3) * 20) {
     const SlotLimits limits{.num_slots = options_.max_num_seqs,
                             .num_blocks = options_.num_blocks,
                             .vocab = kVocab,
@@ -200,9 +200,7 @@ class Simulation {
   void plan() {
     while (true) {
       if (below(8) == 0) scheduler_.set_prompt_limit(1 + below(options_.max_batch_tokens));
-      const bool ahead = options_.feed_back && scheduler_.num_in_flight() > 0;
-      if (ahead && layers_done_ != scheduler_.last_number()) return;
-      const std::optional<MicroBatch> batch = scheduler_.next();
+      const std::optional<MicroBatch> batch = replica_.next(static_cast<double>(clock_.now()));
       check_admissions();
       if (!batch) return;
       require(static_cast<int>(batch->tokens.size()) <= options_.max_batch_tokens, "a plan beyond its budget");
@@ -227,10 +225,11 @@ class Simulation {
 
   void take_result(const ControlMessage& message) {
     if (message.kind == MessageKind::layers_done) {
-      layers_done_ = message.number;
+      replica_.note_layers_done(message.number);
       return plan();
     }
-    for (const SequenceUpdate& update : scheduler_.commit(decode_step_result(message.payload))) {
+    for (const SequenceUpdate& update :
+         replica_.commit(decode_step_result(message.payload), static_cast<double>(clock_.now()))) {
       const auto found = requests_.find(update.sequence);
       require(found != requests_.end(), fmt::format("sequence {} was cancelled and got a token", update.sequence));
       Request& request = found->second;
@@ -349,14 +348,14 @@ class Simulation {
   const Fault fault_;
   int num_stages_ = 1;
   const SchedulerOptions options_;
-  Scheduler scheduler_;
+  Replica replica_;
+  Scheduler& scheduler_ = replica_.scheduler();
   Clock clock_;
   Streams streams_;
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::map<int, Wire> wires_;
   std::map<int, uint64_t> last_input_;
   FrameDecoder decoder_{kJob, kMaxPayloadBytes};
-  uint64_t layers_done_ = 0;
   int faulty_link_ = 0, faulty_message_ = 0;
   bool fault_happened_ = false;
 
