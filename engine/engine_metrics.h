@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/request.h"
+
 namespace echelon {
 
 /// Cumulative histogram over fixed bounds in seconds. Plain data.
@@ -38,9 +40,9 @@ struct EngineMetrics {
   uint64_t prompt_tokens = 0, generation_tokens = 0;
   uint64_t prefix_query_tokens = 0, prefix_hit_tokens = 0;
   uint64_t preemptions = 0;
-  std::array<uint64_t, 4> finished{};  ///< by FinishReason
-  uint64_t steps = 0;                  ///< micro-batches committed
-  double bubble_share = 0;             ///< stage time without work while there was some
+  std::array<uint64_t, kNumFinishReasons> finished{};  ///< by FinishReason
+  uint64_t steps = 0;                                  ///< micro-batches committed
+  double bubble_share = 0;                             ///< stage time without work while there was some
   Histogram time_to_first_token, inter_token_latency, end_to_end_latency, queue_time, step_rows;
   std::vector<RankMetrics> ranks;
   EngineMetrics();

@@ -23,6 +23,7 @@ struct EngineOptions {
   int max_in_flight = 0;        ///< 0: as many as stages, 2 with one
   int itl_target_ms = 0;        ///< longest time between two tokens that prompts may cause; 0: any
   int max_queue = 512;          ///< requests beyond those that run
+  int max_queue_time_s = 0;     ///< longest time from arrival to the first micro-batch; 0: any
   bool prefix_cache = true;
   Compute compute = Compute::int8;  ///< float matrices of a file stay floats under int8
   KvType kv_type = KvType::bf16;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/request_error.h"
 #include "engine/sampling_params.h"
 #include "kernels/base/token.h"
 
@@ -22,9 +23,11 @@ struct Request {
   int priority = 0;     ///< lower first
   std::string tenant;   ///< inside a class tenants get equal shares; empty: the one without a name
   std::chrono::steady_clock::time_point arrival = std::chrono::steady_clock::now();
+  std::optional<std::chrono::milliseconds> timeout;  ///< from arrival; choices that have not ended by then end so
 };
 
-enum class FinishReason : uint8_t { stop, length, abort, error };
+enum class FinishReason : uint8_t { stop, length, abort, error, timeout };
+inline constexpr size_t kNumFinishReasons = 5;
 
 /// Log-probability of one token under the raw logits, and the most likely tokens at its position, best first.
 struct TokenLogprob {
@@ -46,6 +49,7 @@ struct OutputEvent {
   std::optional<FinishReason> finish;
   std::optional<TokenId> stop_token;          ///< the token that ended it, when one did
   std::string error;                          ///< FinishReason::error
+  std::optional<RequestError> refusal;        ///< FinishReason::timeout: what the client is told
   std::vector<TokenLogprob> prompt_logprobs;  ///< in choice 0's first event when asked: entries for prompt[1..]
   int num_cached_tokens = 0;                  ///< of the prompt, in a choice's first event
 };

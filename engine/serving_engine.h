@@ -19,6 +19,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/deadlines.h"
 #include "engine/engine.h"
 #include "engine/engine_options.h"
 #include "engine/rank_messages.h"
@@ -77,6 +78,8 @@ class ServingEngine final : public Engine {
     std::shared_ptr<RequestListener> listener;
     std::vector<SequenceId> sequences;  // by choice; 0 when it has ended
     int num_open = 0;
+    bool started = false;  // a choice was in a micro-batch
+    Clock::time_point start_by = Clock::time_point::max(), finish_by = Clock::time_point::max();
   };
   struct Event {
     enum class Kind { submit, cancel, stop_choice, message, lost, drain } kind{};
@@ -100,8 +103,10 @@ class ServingEngine final : public Engine {
   Replica& replica_of(int rank);
   void plan();
   void apply(const SequenceUpdate& update);
-  void end_choice(SequenceId id, FinishReason reason);
+  void end_choice(SequenceId id, FinishReason reason, std::optional<RequestError> refusal = std::nullopt);
   void end_request(RequestHandle handle);
+  void set_deadlines(ActiveRequest& request);
+  void expire();
   void stop_when_drained();
   void deliver();
   void abort_all(const std::string& message);
@@ -136,6 +141,7 @@ class ServingEngine final : public Engine {
   bool serving_ = false, draining_ = false, stopped_ = false;
   std::unordered_map<RequestHandle, std::unique_ptr<ActiveRequest>> requests_;
   std::unordered_map<SequenceId, ActiveChoice> choices_;
+  Deadlines deadlines_;
   std::vector<std::pair<std::shared_ptr<RequestListener>, OutputEvent>> outputs_;  // to be handed to listeners
   SequenceId next_sequence_ = 1;
   uint64_t next_order_ = 1;

@@ -1,4 +1,4 @@
-// The engine's own thread: loading, the step loop, and what becomes of every event.
+// The engine's own thread: loading, the step loop, events of the ranks, metrics.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -63,11 +63,13 @@ void ServingEngine::run_loop() {
     std::deque<Event> events;
     {
       std::unique_lock lock(mutex_);
-      changed_.wait_for(lock, std::chrono::milliseconds(kIdleWakeMs), [&] { return !inbox_.empty(); });
+      const auto wake = deadlines_.next_before(Clock::now() + std::chrono::milliseconds(kIdleWakeMs));
+      changed_.wait_until(lock, wake, [&] { return !inbox_.empty(); });
       events.swap(inbox_);
     }
     for (Event& event : events) handle(event);
     if (stopped_) break;
+    expire();
     if (serving_) plan();
     deliver();  // the ranks are at work again: waking the listeners' threads costs them nothing
     publish_metrics();
@@ -132,40 +134,6 @@ void ServingEngine::handle(Event& event) {
       }
       break;
   }
-}
-
-void ServingEngine::handle_submit(Event& event) {
-  auto owned = std::make_unique<ActiveRequest>();
-  ActiveRequest& active = *owned;
-  active.handle = event.handle;
-  active.request = std::move(event.request);
-  active.listener = std::move(event.listener);
-  active.num_open = active.request.num_choices;
-  const auto least = std::min_element(replicas_.begin(), replicas_.end(), [](const auto& a, const auto& b) {
-    return a->scheduler().load() < b->scheduler().load();
-  });
-  const int replica = static_cast<int>(least - replicas_.begin());
-  std::vector<Sequence> choices;
-  const SequenceId first = next_sequence_;
-  for (int i = 0; i < active.request.num_choices; ++i) {
-    Sequence sequence;
-    sequence.id = next_sequence_++;
-    sequence.first_choice = first;
-    sequence.choice = i;
-    sequence.priority = active.request.priority;
-    sequence.tenant = std::hash<std::string>()(active.request.tenant);
-    sequence.order = next_order_++;
-    sequence.sampling = active.request.sampling;
-    if (i > 0) sequence.sampling.num_prompt_logprobs = -1;  // choice 0 brings them for all
-    sequence.tokens = active.request.prompt;
-    sequence.num_prompt = static_cast<int>(sequence.tokens.size());
-    active.sequences.push_back(sequence.id);
-    choices_[sequence.id] = {.request = &active, .index = i, .replica = replica};
-    choices.push_back(std::move(sequence));
-  }
-  metrics_.prompt_tokens += active.request.prompt.size();
-  requests_.emplace(event.handle, std::move(owned));
-  (*least)->scheduler().add(std::move(choices));
 }
 
 void ServingEngine::handle_status(int rank, const RankStatus& status) {
@@ -236,7 +204,10 @@ void ServingEngine::plan() {
       metrics_.step_rows.observe(static_cast<double>(batch->tokens.size()));
       for (const SequenceId id : replicas_[replica]->scheduler().take_admitted()) {
         if (const auto found = choices_.find(id); found != choices_.end()) {
-          metrics_.queue_time.observe(seconds_between(found->second.request->request.arrival, Clock::now()));
+          ActiveRequest& request = *found->second.request;
+          metrics_.queue_time.observe(seconds_between(request.request.arrival, Clock::now()));
+          if (!std::exchange(request.started, true))
+            deadlines_.remove(request.start_by, request.handle, Deadlines::Kind::start);
         }
       }
       const std::vector<std::byte> bytes = encode(*batch);
@@ -269,87 +240,6 @@ void ServingEngine::handle_result(int rank, const ControlMessage& message) {
   for (const SequenceUpdate& update : replica_of(rank).commit(result, seconds_now())) apply(update);
   ++metrics_.steps;
   last_progress_ms_ = milliseconds_now();
-}
-
-void ServingEngine::apply(const SequenceUpdate& update) {
-  const auto found = choices_.find(update.sequence);
-  if (found == choices_.end()) return;
-  ActiveChoice& choice = found->second;
-  ActiveRequest& request = *choice.request;
-  const auto now = Clock::now();
-  choice.prompt_logprobs.insert(choice.prompt_logprobs.end(), update.prompt_logprobs.begin(),
-                                update.prompt_logprobs.end());
-  if (!update.token) return;
-  OutputEvent event{.choice = choice.index,
-                    .tokens = {},
-                    .finish = update.finish,
-                    .stop_token = update.stop_token,
-                    .num_cached_tokens = update.num_cached};
-  if (update.finish == FinishReason::error) {
-    event.error = "the model gave no finite logits";
-  } else {
-    event.tokens.push_back(*update.token);
-    ++metrics_.generation_tokens;
-  }
-  if (!choice.started) {
-    choice.started = true;
-    event.prompt_logprobs = std::move(choice.prompt_logprobs);
-    metrics_.time_to_first_token.observe(seconds_between(request.request.arrival, now));
-  } else {
-    metrics_.inter_token_latency.observe(seconds_between(choice.last_token, now));
-  }
-  choice.last_token = now;
-  outputs_.emplace_back(request.listener, std::move(event));
-  if (!update.finish) return;
-  ++metrics_.finished[static_cast<size_t>(*update.finish)];
-  metrics_.end_to_end_latency.observe(seconds_between(request.request.arrival, now));
-  request.sequences[choice.index] = 0;
-  choices_.erase(found);
-  --num_unfinished_;
-  if (--request.num_open == 0) end_request(request.handle);
-}
-
-/// Ends a choice from outside: the client left, or its stop string was found.
-void ServingEngine::end_choice(SequenceId id, FinishReason reason) {
-  const auto found = choices_.find(id);
-  ECHELON_CHECK(found != choices_.end());
-  const ActiveChoice choice = std::move(found->second);
-  choices_.erase(found);
-  replicas_.at(static_cast<size_t>(choice.replica))->scheduler().remove(id);
-  ActiveRequest& request = *choice.request;
-  request.sequences[choice.index] = 0;
-  ++metrics_.finished[static_cast<size_t>(reason)];
-  outputs_.emplace_back(request.listener, OutputEvent{.choice = choice.index, .tokens = {}, .finish = reason});
-  --num_unfinished_;
-  if (--request.num_open == 0) end_request(request.handle);
-}
-
-void ServingEngine::end_request(RequestHandle handle) { requests_.erase(handle); }
-
-/// Every request gets its end, those still in the inbox too.
-void ServingEngine::abort_all(const std::string& message) {
-  deliver();
-  const auto abort = [&](RequestListener& listener, int choice) {
-    listener.on_output({.choice = choice, .tokens = {}, .finish = FinishReason::error, .error = message});
-    --num_unfinished_;
-  };
-  for (auto& [id, choice] : choices_) abort(*choice.request->listener, choice.index);
-  choices_.clear();
-  requests_.clear();
-  std::deque<Event> events;
-  {
-    const std::lock_guard lock(mutex_);
-    events.swap(inbox_);
-  }
-  for (const Event& event : events) {
-    if (event.kind != Event::Kind::submit) continue;
-    for (int choice = 0; choice < event.request.num_choices; ++choice) abort(*event.listener, choice);
-  }
-}
-
-void ServingEngine::deliver() {
-  for (auto& [listener, event] : outputs_) listener->on_output(std::move(event));
-  outputs_.clear();
 }
 
 void ServingEngine::fail(const std::string& reason) {

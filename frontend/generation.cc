@@ -90,6 +90,7 @@ std::optional<RequestError> Generation::submit() {
     request.num_choices = params.num_choices;
     request.priority = params.priority;
     request.tenant = params.user;
+    request.timeout = params.timeout;
     inboxes_.push_back(
         std::make_shared<TokenInbox>(strand_, [this, i](OutputEvent event) { receive(i, std::move(event)); }));
     const auto handle = engine_.submit(std::move(request), inboxes_.back());
@@ -106,7 +107,11 @@ void Generation::receive(size_t prompt, OutputEvent event) {
   const bool streams = answer_.params().stream;
   if (streams) buffer_ += effects.events;
   if (answer_.done()) {
-    if (answer_.error()) log::error("http: request {}: {}", id_, *answer_.error());
+    if (answer_.refusal()) {
+      log::info("http: request {}: {}", id_, *answer_.error());
+    } else if (answer_.error()) {
+      log::error("http: request {}: {}", id_, *answer_.error());
+    }
     if (streams) end_stream();
     ended_ = true;
   }
@@ -121,7 +126,7 @@ void Generation::receive(size_t prompt, OutputEvent event) {
 
 void Generation::end_stream() {
   if (answer_.error()) {
-    buffer_ += server_sent_event(error_body(internal_error(id_)));
+    buffer_ += server_sent_event(error_body(answer_.refusal().value_or(internal_error(id_))));
     buffer_ += "data: [DONE]\n\n";
   } else {
     buffer_ += answer_.closing_events();
@@ -147,7 +152,7 @@ asio::awaitable<RequestResult<boost::json::object>> Generation::whole() {
     wake_.expires_at(asio::steady_timer::time_point::max());
     co_await wake_.async_wait(kAwait);
   }
-  if (answer_.error()) co_return internal_error(id_);
+  if (answer_.error()) co_return answer_.refusal().value_or(internal_error(id_));
   co_return answer_.body();
 }
 

@@ -16,6 +16,7 @@ namespace {
 constexpr int kMaxSequences = 4096;
 constexpr int kMaxBatchedTokens = 65536;
 constexpr int kMaxQueue = 1 << 20;
+constexpr int kMaxQueueTime = 86400;
 constexpr int kMaxInFlight = 64;
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxLayers = 1024;
@@ -146,6 +147,10 @@ std::vector<OptionRow> engine_rows(ServeOptions& options) {
               options.max_in_flight, {0, kMaxInFlight}),
       integer({.name = "max-queue", .value_name = "N", .help = "requests that may wait; more are answered 429"},
               options.max_queue, {1, kMaxQueue}),
+      integer({.name = "max-queue-time-s",
+               .value_name = "N",
+               .help = "longest wait for the first micro-batch; then 429; 0: any"},
+              options.max_queue_time_s, {0, kMaxQueueTime}),
       boolean({.name = "enable-prefix-caching",
                .value_name = "",
                .help = "reuse the KV blocks of equal beginnings",

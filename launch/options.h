@@ -32,6 +32,7 @@ struct ServeOptions {
   int itl_target_ms = 0;                      ///< 0: none
   int max_in_flight = 0;                      ///< micro-batches; 0: as many as stages, 2 with one
   int max_queue = 512;                        ///< requests that wait; more get 429
+  int max_queue_time_s = 0;                   ///< requests that have not started by then get 429; 0: none
   bool enable_prefix_caching = true;
   ComputeChoice compute = ComputeChoice::automatic;
   std::string kv_cache_dtype = "auto";  ///< auto, bfloat16, float32 or int8

@@ -25,7 +25,7 @@ void write_vllm(PrometheusText& out, const EngineMetrics& engine) {
   out.counter("vllm:num_preemptions_total", count(engine.preemptions), "Sequences that gave up their KV blocks.");
   out.counter("vllm:prompt_tokens_total", count(engine.prompt_tokens), "Prompt tokens taken in.");
   out.counter("vllm:generation_tokens_total", count(engine.generation_tokens), "Tokens generated.");
-  constexpr std::array<std::string_view, 4> kReasons = {"stop", "length", "abort", "error"};
+  constexpr std::array<std::string_view, 5> kReasons = {"stop", "length", "abort", "error", "timeout"};
   static_assert(kReasons.size() == std::tuple_size_v<decltype(EngineMetrics::finished)>);
   out.family("vllm:request_success_total", Type::counter, "Choices that ended, by reason.");
   for (size_t i = 0; i < kReasons.size(); ++i)

@@ -49,6 +49,8 @@ std::string_view finish_name(FinishReason reason) {
       return "abort";
     case FinishReason::error:
       return "error";
+    case FinishReason::timeout:
+      return "timeout";
   }
   return "error";
 }
@@ -67,6 +69,11 @@ Answer::Effects Answer::add(size_t prompt, OutputEvent event) {
   if (error_) return effects;
   if (event.finish == FinishReason::error) {
     error_ = event.error.empty() ? "the engine gave no reason" : event.error;
+    return effects;
+  }
+  if (event.finish == FinishReason::timeout && event.refusal) {
+    error_ = event.refusal->message;
+    refusal_ = std::move(event.refusal);
     return effects;
   }
   PromptState& state = prompts_[prompt];

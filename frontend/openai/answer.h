@@ -44,6 +44,8 @@ class Answer {
   /// Every choice has ended (then `closing_events` or `body` complete the answer), or the engine reported an error.
   bool done() const { return num_open_ == 0 || error_.has_value(); }
   const std::optional<std::string>& error() const { return error_; }  ///< the engine's words: for the log only
+  /// When the engine's error is the request's own (its time is over): what the client is told.
+  const std::optional<RequestError>& refusal() const { return refusal_; }
 
   /// The end of a stream: the usage chunk when it was asked for, and [DONE].
   std::string closing_events() const;
@@ -78,6 +80,7 @@ class Answer {
   std::vector<ChoiceState> choices_;
   size_t num_open_;
   std::optional<std::string> error_;
+  std::optional<RequestError> refusal_;
 };
 
 /// "data: JSON\n\n"

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <chrono>
+#include <cmath>
 #include <limits>
 
 #include "frontend/refusals.h"
@@ -116,6 +118,20 @@ void read_max_tokens(JsonReader& reader, int min, GenerationParams& params) {
   params.max_tokens_name = "max_completion_tokens";
 }
 
+/// Seconds, as OpenAI's client takes them.
+void read_timeout(JsonReader& reader, GenerationParams& params) {
+  constexpr float kMostSeconds = 1e6f;
+  float seconds = 0;
+  if (reader.find("timeout") == nullptr) return;
+  reader.read("timeout", seconds);
+  if (reader.failed() || reader.find("timeout")->is_null()) return;
+  if (!(seconds >= 0.001f && seconds <= kMostSeconds)) {
+    return reader.fail("timeout",
+                       fmt::format("timeout must be a number of seconds between 0.001 and {}", kMostSeconds));
+  }
+  params.timeout = std::chrono::milliseconds(std::llround(double{seconds} * 1e3));
+}
+
 }  // namespace
 
 std::span<const std::string_view> ignored_parameters() { return kIgnored; }
@@ -155,6 +171,7 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   reader.read("min_tokens", sampling.min_tokens, 0, kInt32Max);
   reader.read("priority", params.priority, kInt32Min, kInt32Max);
   reader.read("user", params.user);
+  read_timeout(reader, params);
   reader.read("skip_special_tokens", params.skip_special_tokens);
   reader.read("include_stop_str_in_output", params.include_stop);
   reader.read("return_token_ids", params.return_token_ids);

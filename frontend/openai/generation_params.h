@@ -2,6 +2,7 @@
 // Meanings are OpenAI's, and vLLM's for the ones OpenAI does not have.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,7 +26,8 @@ struct GenerationParams {
   std::string max_tokens_name = "max_tokens";  ///< how the client spelled it
   int num_choices = 1;
   int priority = 0;
-  std::string user;  ///< requests of one user share what one of many gets
+  std::string user;                                  ///< requests of one user share what one of many gets
+  std::optional<std::chrono::milliseconds> timeout;  ///< from arrival to the end of the answer
   std::vector<std::string> stop;
   bool stream = false, include_usage = false, continuous_usage = false;
   bool skip_special_tokens = true, include_stop = false, return_token_ids = false;

@@ -31,6 +31,7 @@ class Collector : public RequestListener {
       cached_ = std::max(cached_, event.num_cached_tokens);
       if (event.finish) {
         finish_[event.choice] = event.finish;
+        if (event.refusal) status_ = event.refusal->http_status;
         --open_;
       }
     }
@@ -61,6 +62,7 @@ class Collector : public RequestListener {
   }
   std::optional<FinishReason> finish(int choice = 0) const { return finish_[choice]; }
   int num_cached() const { return cached_; }
+  int refused_with() const { return status_; }  ///< HTTP status, 0: not refused
 
  private:
   std::mutex mutex_;
@@ -69,7 +71,7 @@ class Collector : public RequestListener {
   std::vector<std::vector<OutputToken>> tokens_;
   std::vector<TokenLogprob> prompt_;
   std::vector<std::optional<FinishReason>> finish_;
-  int cached_ = 0;
+  int cached_ = 0, status_ = 0;
 };
 
 class LocalCluster {

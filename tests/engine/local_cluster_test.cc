@@ -91,6 +91,37 @@ TEST(LocalCluster, CancelAndStopFreeEverything) {
   cluster.expect_nothing_held();
 }
 
+TEST(LocalCluster, EndsWhatTakesLongerThanItMay) {
+  EngineOptions options = small_options();
+  options.max_num_seqs = 1;
+  options.max_queue_time_s = 1;
+  LocalCluster cluster(options, {});
+  cluster.wait_until_ready();
+  const auto long_one = [](int timeout_ms) {
+    Request request = request_of(prompt_of(5), 500);
+    request.sampling.ignore_eos = true;
+    if (timeout_ms > 0) request.timeout = std::chrono::milliseconds(timeout_ms);
+    return request;
+  };
+  const auto running = cluster.submit(long_one(150));
+  const auto impatient = cluster.submit(long_one(20));
+  running->wait();
+  impatient->wait();
+  EXPECT_EQ(running->finish(), FinishReason::timeout);
+  EXPECT_EQ(running->refused_with(), 504) << "it had started";
+  EXPECT_EQ(impatient->refused_with(), 408) << "it had not";
+  // Nothing runs any more: others start at once, and a time that is long enough changes nothing.
+  const auto patient = cluster.submit(long_one(120'000));
+  std::vector<std::shared_ptr<Collector>> behind;
+  for (int i = 0; i < 4; ++i) behind.push_back(cluster.submit(long_one(0)));
+  patient->wait();
+  EXPECT_EQ(patient->finish(), FinishReason::length);
+  behind.back()->wait();
+  EXPECT_EQ(behind.back()->refused_with(), 429) << "four times 500 tokens are before it";
+  for (const auto& one : behind) one->wait();
+  cluster.expect_nothing_held();
+}
+
 TEST(LocalCluster, RefusesWhatItCannotServe) {
   EngineOptions options = small_options();
   options.max_queue = 1;

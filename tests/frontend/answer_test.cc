@@ -223,6 +223,18 @@ TEST(Answer, ContinuousUsageIsInEveryChunk) {
   EXPECT_EQ(chunks[1].at("usage").at("completion_tokens"), 2);
 }
 
+TEST(Answer, ATimeoutIsTheClientsToKnow) {
+  Answer answer(completion_setup(R"({"prompt":"q","max_tokens":9,"n":2})"));
+  answer.add(0, tokens_event(letters("ab")));
+  OutputEvent late{.choice = 1, .tokens = {}, .finish = FinishReason::timeout};
+  late.refusal = RequestError{.http_status = 504, .message = "too late", .code = "timeout"};
+  answer.add(0, late);
+  EXPECT_TRUE(answer.done());
+  ASSERT_TRUE(answer.refusal());
+  EXPECT_EQ(answer.refusal()->http_status, 504);
+  EXPECT_TRUE(answer.add(0, tokens_event(letters("c"))).events.empty());
+}
+
 TEST(Answer, InfiniteLogprobsAreFinite) {
   EXPECT_EQ(finite_logprob(-std::numeric_limits<float>::infinity()), -9999.0);
   EXPECT_EQ(finite_logprob(-0.1f), static_cast<double>(-0.1f));
@@ -232,7 +244,7 @@ TEST(Metrics, TheTextHasFamiliesLabelsAndCumulativeBuckets) {
   EngineMetrics engine;
   engine.num_running = 3;
   engine.prompt_tokens = (uint64_t{1} << 40) + 1;
-  engine.finished = {1, 2, 3, 4};
+  engine.finished = {1, 2, 3, 4, 5};
   engine.queue_time = Histogram({0.1, 1});
   engine.queue_time.observe(0.05);
   engine.queue_time.observe(0.5);

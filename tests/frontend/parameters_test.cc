@@ -108,6 +108,10 @@ constexpr BadCase kBadInBoth[] = {
     {R"("use_beam_search":true)", "use_beam_search"},
     {R"("guided_json":{})", "guided_json"},
     {R"("temprature":1)", "temprature"},
+    {R"("timeout":0)", "timeout"},
+    {R"("timeout":-5)", "timeout"},
+    {R"("timeout":1e7)", "timeout"},
+    {R"("timeout":"5")", "timeout"},
 };
 
 constexpr BadCase kBadInChat[] = {
