@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,7 +26,9 @@ struct EngineOptions {
   int max_queue = 512;          ///< requests beyond those that run
   int max_queue_time_s = 0;     ///< longest time from arrival to the first micro-batch; 0: any
   bool prefix_cache = true;
-  Compute compute = Compute::int8;  ///< float matrices of a file stay floats under int8
+  int prefix_cache_ttl_s = 0;                 ///< prefixes that nobody used for so long are forgotten; 0: never
+  std::map<std::string, int> tenant_weights;  ///< in [1, kMaxTenantWeight]; others have 1
+  Compute compute = Compute::int8;            ///< float matrices of a file stay floats under int8
   KvType kv_type = KvType::bf16;
   CpuIsa isa = CpuIsa::portable;
   int num_threads = 1;

@@ -19,9 +19,10 @@ struct Request {
   std::string id;               ///< for logs; need not be unique
   std::vector<TokenId> prompt;  ///< at least one token
   SamplingParams sampling;
-  int num_choices = 1;  ///< `n`; they share the prompt's KV blocks
-  int priority = 0;     ///< lower first
-  std::string tenant;   ///< inside a class tenants get equal shares; empty: the one without a name
+  int num_choices = 1;     ///< `n`; they share the prompt's KV blocks
+  int priority = 0;        ///< lower first
+  std::string tenant;      ///< inside a class tenants get shares by their weights; empty: the one without a name
+  std::string cache_salt;  ///< of the prefix cache: prefixes are shared among requests with equal ones
   std::chrono::steady_clock::time_point arrival = std::chrono::steady_clock::now();
   std::optional<std::chrono::milliseconds> timeout;  ///< from arrival; choices that have not ended by then end so
 };

@@ -50,6 +50,8 @@ void ServingEngine::handle_submit(Event& event) {
     return a->scheduler().load() < b->scheduler().load();
   });
   const int replica = static_cast<int>(least - replicas_.begin());
+  const auto weighted = options_.tenant_weights.find(active.request.tenant);
+  const int weight = weighted == options_.tenant_weights.end() ? 1 : weighted->second;
   std::vector<Sequence> choices;
   const SequenceId first = next_sequence_;
   for (int i = 0; i < active.request.num_choices; ++i) {
@@ -59,6 +61,8 @@ void ServingEngine::handle_submit(Event& event) {
     sequence.choice = i;
     sequence.priority = active.request.priority;
     sequence.tenant = std::hash<std::string>()(active.request.tenant);
+    sequence.weight = weight;
+    sequence.cache_salt = std::hash<std::string>()(active.request.cache_salt);
     sequence.order = next_order_++;
     sequence.sampling = active.request.sampling;
     if (i > 0) sequence.sampling.num_prompt_logprobs = -1;  // choice 0 brings them for all

@@ -99,19 +99,21 @@ HttpResponse Api::refusal(const RequestError& error) const {
   return response;
 }
 
-std::optional<RequestError> Api::check_key(std::string_view authorization) const {
-  if (options_.api_keys.empty()) return std::nullopt;
+RequestResult<std::string> Api::tenant_of(std::string_view authorization) const {
+  if (options_.api_keys.empty()) return std::string();
   constexpr std::string_view kScheme = "bearer ";
   const auto same_letter = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; };
   const bool has_scheme =
       authorization.size() >= kScheme.size() && std::equal(kScheme.begin(), kScheme.end(), authorization.begin(),
                                                            [&](char b, char a) { return same_letter(a, b); });
-  bool known = false;
+  size_t known = 0;
   if (has_scheme) {
-    for (const std::string& key : options_.api_keys)  // all of them, so that the time does not tell which
-      known |= equal_in_constant_time(authorization.substr(kScheme.size()), key);
+    for (size_t i = 0; i < options_.api_keys.size(); ++i) {  // all of them, so that the time does not tell which
+      const bool same = equal_in_constant_time(authorization.substr(kScheme.size()), options_.api_keys[i]);
+      known = same ? i + 1 : known;
+    }
   }
-  if (known) return std::nullopt;
+  if (known > 0) return fmt::format("key {}", known);
   return http_refusal(401,
                       has_scheme ? "Incorrect API key provided."
                                  : "You didn't provide an API key. Use the header Authorization: Bearer KEY.",
@@ -154,7 +156,9 @@ asio::awaitable<HttpResponse> Api::route(HttpRequest request) {
     if (route != nullptr) co_return options_answer(request, allowed_methods(*route));
   }
   if (is_guarded(request.path, route)) {
-    if (auto error = check_key(request.authorization)) co_return refusal(*error);
+    auto tenant = tenant_of(request.authorization);
+    if (tenant.has_error()) co_return refusal(tenant.error());
+    request.tenant = std::move(*tenant);
   }
   if (route == nullptr)
     co_return refusal(http_refusal(404, "there is nothing at this path; see GET /v1/models", "not_found"));
@@ -193,7 +197,7 @@ asio::awaitable<HttpResponse> Api::chat(HttpRequest request) {
   if (model.has_error()) co_return refusal(model.error());
   auto work = [&] { return prepare_chat(request.body, *model); };
   auto prepared = co_await text_work(request.body.size(), work);
-  co_return co_await generate(std::move(prepared), random_id("chatcmpl-"));
+  co_return co_await generate(std::move(prepared), random_id("chatcmpl-"), std::move(request.tenant));
 }
 
 asio::awaitable<HttpResponse> Api::completions(HttpRequest request) {
@@ -201,12 +205,13 @@ asio::awaitable<HttpResponse> Api::completions(HttpRequest request) {
   if (model.has_error()) co_return refusal(model.error());
   auto work = [&] { return prepare_completion(request.body, *model); };
   auto prepared = co_await text_work(request.body.size(), work);
-  co_return co_await generate(std::move(prepared), random_id("cmpl-"));
+  co_return co_await generate(std::move(prepared), random_id("cmpl-"), std::move(request.tenant));
 }
 
-asio::awaitable<HttpResponse> Api::generate(RequestResult<AnswerSetup> prepared, std::string id) {
+asio::awaitable<HttpResponse> Api::generate(RequestResult<AnswerSetup> prepared, std::string id, std::string tenant) {
   if (prepared.has_error()) co_return refusal(prepared.error());
   prepared->id = std::move(id);
+  prepared->tenant = std::move(tenant);
   prepared->created_unix_s = unix_seconds();
   const bool streams = prepared->params.stream;
   const auto strand = co_await asio::this_coro::executor;

@@ -46,12 +46,14 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> route(HttpRequest request);
   HttpResponse options_answer(const HttpRequest& request, std::string allow) const;
   void add_cors(const std::string& origin, HttpResponse& response) const;
-  std::optional<RequestError> check_key(std::string_view authorization) const;
+  /// Whose key it is ("key 1", ..), empty when none is asked for.
+  RequestResult<std::string> tenant_of(std::string_view authorization) const;
   RequestResult<std::shared_ptr<const ModelInfo>> loaded_model() const;
 
   template <typename Function>
   boost::asio::awaitable<std::invoke_result_t<Function&>> text_work(size_t body_bytes, Function function);
-  boost::asio::awaitable<HttpResponse> generate(RequestResult<AnswerSetup> prepared, std::string id);
+  boost::asio::awaitable<HttpResponse> generate(RequestResult<AnswerSetup> prepared, std::string id,
+                                                std::string tenant);
 
   const ServerOptions options_;
   Engine& engine_;

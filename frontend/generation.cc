@@ -27,6 +27,11 @@ std::vector<std::vector<TokenId>> tokens_of(const std::vector<AnswerPrompt>& pro
   return tokens;
 }
 
+/// Keys do not share prefixes unless they are to, so that none can find out by a request's time what another sent.
+std::string salt_of(const AnswerSetup& setup, const ServerOptions& options) {
+  return fmt::format("{}\n{}", options.prefix_cache_per_key ? setup.tenant : "", setup.params.cache_salt);
+}
+
 }  // namespace
 
 TokenInbox::TokenInbox(asio::any_io_executor strand, Consumer consumer)
@@ -64,6 +69,8 @@ void TokenInbox::close() {
 Generation::Generation(Engine& engine, AnswerSetup setup, const ServerOptions& options, asio::any_io_executor strand)
     : engine_(engine),
       id_(setup.id),
+      tenant_(setup.tenant.empty() ? setup.params.user : setup.tenant),
+      cache_salt_(salt_of(setup, options)),
       prompts_(tokens_of(setup.prompts)),
       answer_(std::move(setup)),
       buffer_limit_(options.stream_buffer_bytes),
@@ -89,7 +96,8 @@ std::optional<RequestError> Generation::submit() {
     request.sampling = params.sampling;
     request.num_choices = params.num_choices;
     request.priority = params.priority;
-    request.tenant = params.user;
+    request.tenant = tenant_;
+    request.cache_salt = cache_salt_;
     request.timeout = params.timeout;
     inboxes_.push_back(
         std::make_shared<TokenInbox>(strand_, [this, i](OutputEvent event) { receive(i, std::move(event)); }));

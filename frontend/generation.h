@@ -61,6 +61,7 @@ class Generation final : public BodySource {
 
   Engine& engine_;
   const std::string id_;
+  const std::string tenant_, cache_salt_;
   const std::vector<std::vector<TokenId>> prompts_;
   Answer answer_;
   const size_t buffer_limit_;

@@ -30,6 +30,8 @@ EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
   engine.max_in_flight = options.max_in_flight;
   engine.max_queue = options.max_queue;
   engine.max_queue_time_s = options.max_queue_time_s;
+  engine.prefix_cache_ttl_s = options.prefix_cache_ttl_s;
+  engine.tenant_weights = options.tenant_weights;
   engine.prefix_cache = options.enable_prefix_caching;
   switch (options.compute) {
     case ComputeChoice::automatic:

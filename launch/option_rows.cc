@@ -9,7 +9,8 @@ namespace {
 
 constexpr size_t kMaxTextLength = 4096;
 
-/// Double-quoted YAML; control characters never get this far.
+}  // namespace
+
 std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -18,8 +19,6 @@ std::string quoted(const std::string& text) {
   }
   return out + "\"";
 }
-
-}  // namespace
 
 void check_text(const std::string& text) {
   if (text.empty()) throw BadValue("is empty");

@@ -37,6 +37,8 @@ struct Words {
   std::vector<std::string> aliases = {};
 };
 
+/// Double-quoted YAML; control characters never get this far.
+std::string quoted(const std::string& text);
 /// Throws BadValue for a text that is empty, longer than 4096 characters or holds a control character.
 void check_text(const std::string& text);
 

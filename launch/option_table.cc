@@ -17,6 +17,8 @@ constexpr int kMaxSequences = 4096;
 constexpr int kMaxBatchedTokens = 65536;
 constexpr int kMaxQueue = 1 << 20;
 constexpr int kMaxQueueTime = 86400;
+constexpr int kMaxPrefixTtl = 86400 * 365;
+constexpr int kMaxWeight = 1000;  // kMaxTenantWeight of the engine
 constexpr int kMaxInFlight = 64;
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxLayers = 1024;
@@ -100,6 +102,32 @@ OptionRow api_key_row(ServeOptions& options) {
   return row;
 }
 
+OptionRow tenant_weights_row(ServeOptions& options) {
+  OptionRow row = base_row({.name = "tenant-weight",
+                            .value_name = "NAME=N",
+                            .help = "tokens for this tenant to one of others: a request's user, or with --api-key "
+                                    "\"key 1\", \"key 2\", ..; repeatable"},
+                           OptionShape::list);
+  row.set = [&options](std::span<const std::string> values) {
+    std::map<std::string, int> weights;
+    for (const std::string& value : values) {
+      check_text(value);
+      const size_t equals = value.rfind('=');
+      if (equals == std::string::npos || equals == 0) throw BadValue("is not NAME=N");
+      const auto weight = static_cast<int>(parse_integer(value.substr(equals + 1), {1, kMaxWeight}, false));
+      if (!weights.emplace(value.substr(0, equals), weight).second) throw BadValue("names a tenant twice");
+    }
+    options.tenant_weights = std::move(weights);
+  };
+  row.get = [&options] {
+    std::vector<std::string> texts;
+    for (const auto& [name, weight] : options.tenant_weights)
+      texts.push_back(quoted(fmt::format("{}={}", name, weight)));
+    return fmt::format("[{}]", fmt::join(texts, ", "));
+  };
+  return row;
+}
+
 std::vector<OptionRow> layout_rows(ServeOptions& options) {
   return {
       integer({.name = "tensor-parallel-size",
@@ -156,6 +184,15 @@ std::vector<OptionRow> engine_rows(ServeOptions& options) {
                .help = "reuse the KV blocks of equal beginnings",
                .aliases = {"no-prefix-cache"}},
               options.enable_prefix_caching),
+      integer({.name = "prefix-cache-ttl-s",
+               .value_name = "N",
+               .help = "seconds after which an unused beginning is forgotten; 0: when its memory is needed"},
+              options.prefix_cache_ttl_s, {0, kMaxPrefixTtl}),
+      boolean({.name = "prefix-cache-per-key",
+               .value_name = "",
+               .help = "API keys do not use each other's equal beginnings"},
+              options.prefix_cache_per_key),
+      tenant_weights_row(options),
       compute_row(options),
       choice({.name = "kv-cache-dtype",
               .value_name = "TYPE",

@@ -32,6 +32,9 @@ struct ServeOptions {
   int itl_target_ms = 0;                      ///< 0: none
   int max_in_flight = 0;                      ///< micro-batches; 0: as many as stages, 2 with one
   int max_queue = 512;                        ///< requests that wait; more get 429
+  int prefix_cache_ttl_s = 0;                 ///< unused prefixes are forgotten after so long; 0: never
+  bool prefix_cache_per_key = true;           ///< API keys share no prefixes
+  std::map<std::string, int> tenant_weights;  ///< by `user`, or "key N"
   int max_queue_time_s = 0;                   ///< requests that have not started by then get 429; 0: none
   bool enable_prefix_caching = true;
   ComputeChoice compute = ComputeChoice::automatic;

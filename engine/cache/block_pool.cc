@@ -50,6 +50,7 @@ void BlockPool::release(int block) {
   Block& b = blocks_.at(block);
   ECHELON_CHECK(b.references > 0, "block {} released once too often", block);
   if (--b.references > 0) return;
+  b.released_s = now_s_;
   // A block that holds nothing of use to anyone goes first.
   b.place = free_.insert(b.cached ? free_.end() : free_.begin(), block);
 }
@@ -103,6 +104,14 @@ void BlockPool::forget(int block) {
   if (!b.cached) return;
   cached_.erase(b.key);
   b.cached = false;
+}
+
+void BlockPool::forget_released_before(double time_s) {
+  for (const int block : free_) {  // those with nothing in them, then the cached ones in the order of their release
+    if (!blocks_[block].cached) continue;
+    if (blocks_[block].released_s >= time_s) break;
+    forget(block);
+  }
 }
 
 int64_t BlockPool::total_references() const {

@@ -55,6 +55,11 @@ class BlockPool {
   /// Says what a used block holds once it is full. The first block with a content keeps it.
   void publish(int block, const PrefixKey& parent, std::span<const TokenId> tokens);
 
+  /// Time, in seconds of any clock that only goes forward: blocks remember when they were released.
+  void set_time(double now_s) { now_s_ = now_s; }
+  /// Forgets what free blocks hold that were released before `time_s`. O(free blocks).
+  void forget_released_before(double time_s);
+
   /// Sum of references, for the test that nothing is lost: every block is either free or referenced.
   int64_t total_references() const;
   /// Aborts when an invariant does not hold. O(blocks).
@@ -64,6 +69,7 @@ class BlockPool {
   struct Block {
     int references = 0;
     bool cached = false;
+    double released_s = 0;
     PrefixKey parent, key;
     std::array<TokenId, kBlockTokens> tokens{};
     std::list<int>::iterator place;  ///< in free_, when references == 0
@@ -75,6 +81,7 @@ class BlockPool {
   void forget(int block);
 
   bool caching_;
+  double now_s_ = 0;
   std::vector<Block> blocks_;
   std::list<int> free_;  ///< front: handed out next
   std::unordered_map<PrefixKey, int, KeyHash> cached_;

@@ -28,6 +28,7 @@ class Replica {
   std::optional<MicroBatch> next(double now_s) {
     const bool ahead = scheduler_.options().feed_back && scheduler_.num_in_flight() > 0;
     if (ahead && layers_done_ != scheduler_.last_number()) return std::nullopt;
+    scheduler_.set_time(now_s);
     std::optional<MicroBatch> batch = scheduler_.next();
     if (batch) note_sent(*batch, now_s);
     return batch;

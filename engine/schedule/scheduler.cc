@@ -17,6 +17,9 @@ constexpr int kMinChunk = 64;
 /// control channel.
 constexpr size_t kMaxRegistrationTokens = size_t{1} << 20;
 
+/// Of the time to live, between two searches for what has outlived it.
+constexpr double kForgetEvery = 0.05;
+
 int blocks_for(int64_t num_tokens) { return static_cast<int>((num_tokens + kBlockTokens - 1) / kBlockTokens); }
 
 }  // namespace
@@ -49,7 +52,7 @@ void Scheduler::add(std::vector<Sequence> choices) {
     auto owned = std::make_unique<Sequence>(std::move(choice));
     Sequence* sequence = owned.get();
     ECHELON_CHECK(sequences_.try_emplace(sequence->id, std::move(owned)).second);
-    waiting_.enter(sequence->tenant);
+    waiting_.enter(sequence->tenant, sequence->weight);
     waiting_.insert(sequence);
   }
 }
@@ -67,6 +70,14 @@ bool Scheduler::remove(SequenceId id) {
   waiting_.leave(sequence.tenant);
   sequences_.erase(found);
   return true;
+}
+
+void Scheduler::set_time(double now_s) {
+  if (options_.prefix_ttl_s == 0) return;
+  pool_.set_time(now_s);
+  if (now_s - forgot_s_ < kForgetEvery * options_.prefix_ttl_s) return;
+  pool_.forget_released_before(now_s - options_.prefix_ttl_s);
+  forgot_s_ = now_s;
 }
 
 std::optional<MicroBatch> Scheduler::next() {
@@ -163,7 +174,8 @@ void Scheduler::admit_waiting(Draft& draft) {
 /// Blocks that the tokens of a waiting sequence take from the free list: those that others use already cost nothing.
 int Scheduler::num_free_needed(const Sequence& sequence) const {
   const int total = blocks_for(static_cast<int64_t>(sequence.tokens.size()));
-  return total - std::max(num_shareable(sequence), pool_.count_cached_in_use(root_key(0), sequence.tokens));
+  return total -
+         std::max(num_shareable(sequence), pool_.count_cached_in_use(root_key(sequence.cache_salt), sequence.tokens));
 }
 
 /// Full prompt blocks that choice 0 of the same request holds.
@@ -210,7 +222,7 @@ void Scheduler::take_cached_blocks(Sequence& sequence) {
   if (wants_prompt) return;  // every prompt position has to be run for its logits
   const int limit = (static_cast<int>(sequence.tokens.size()) - 1) / kBlockTokens;
   const int shared = num_shareable(sequence);
-  PrefixKey parent = root_key(0);
+  PrefixKey parent = root_key(sequence.cache_salt);
   for (int i = 0; i < limit; ++i) {
     const auto tokens =
         std::span<const TokenId>(sequence.tokens).subspan(static_cast<size_t>(i) * kBlockTokens, kBlockTokens);
@@ -341,7 +353,7 @@ void Scheduler::publish_full_blocks(Sequence& sequence) {
   const int num_known = std::min(sequence.num_scheduled, static_cast<int>(sequence.tokens.size()));
   while (static_cast<int>(sequence.keys.size() + 1) * kBlockTokens <= num_known) {
     const size_t index = sequence.keys.size();
-    const PrefixKey parent = index == 0 ? root_key(0) : sequence.keys.back();
+    const PrefixKey parent = index == 0 ? root_key(sequence.cache_salt) : sequence.keys.back();
     const auto tokens = std::span<const TokenId>(sequence.tokens).subspan(index * kBlockTokens, kBlockTokens);
     pool_.publish(sequence.blocks[index], parent, tokens);
     sequence.keys.push_back(chain_key(parent, tokens));

@@ -33,6 +33,7 @@ struct SchedulerOptions {
   int depth = 1;               ///< micro-batches in flight at most
   bool feed_back = false;      ///< micro-batches run one after the other: plan tokens that are not known yet
   bool prefix_cache = true;
+  double prefix_ttl_s = 0;          ///< cached blocks are forgotten when not used for so long; 0: never
   std::vector<TokenId> end_tokens;  ///< end of generation
   int64_t vocab = kMaxVocab;        ///< tokens of results lie below
 };
@@ -57,6 +58,8 @@ class Scheduler {
   /// Ends a sequence at once; its rows in flight are ignored when they come back. False when it is not here any more.
   bool remove(SequenceId id);
 
+  /// Time for prefix_ttl_s, in seconds of any clock that only goes forward.
+  void set_time(double now_s);
   /// Prompt tokens that a micro-batch may carry while sequences decode, at least 1; no limit to begin with.
   void set_prompt_limit(int tokens) { prompt_limit_ = tokens; }
   /// Nothing when all is in flight, or there is nothing to do, or `depth` micro-batches are in flight.
@@ -128,6 +131,7 @@ class Scheduler {
   std::deque<InFlight> in_flight_;
   std::vector<SequenceId> admitted_;
   int prompt_limit_;
+  double forgot_s_ = 0;  ///< when old prefixes were last looked for
   uint64_t next_number_ = 1;
   uint64_t num_preemptions_ = 0, num_prefix_queries_ = 0, num_prefix_hits_ = 0;
 };

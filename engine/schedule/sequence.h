@@ -19,7 +19,9 @@ struct Sequence {
   int choice = 0;
   int priority = 0;
   TenantId tenant = 0;
-  uint64_t order = 0;  ///< arrival; smaller is older
+  int weight = 1;           ///< of the tenant: its share against others
+  uint64_t cache_salt = 0;  ///< prefixes are shared among equal ones only
+  uint64_t order = 0;       ///< arrival; smaller is older
   SamplingParams sampling;
 
   std::vector<TokenId> tokens;  ///< prompt, then output: this is the journal of the sequence

@@ -6,7 +6,8 @@
 
 namespace echelon {
 
-void WaitingQueue::enter(TenantId tenant) {
+void WaitingQueue::enter(TenantId tenant, int weight) {
+  ECHELON_CHECK(weight >= 1 && weight <= kMaxTenantWeight);
   const auto [entry, is_new] = tenants_.try_emplace(tenant);
   if (is_new && tenants_.size() > 1) {
     int64_t least = INT64_MAX;
@@ -15,6 +16,7 @@ void WaitingQueue::enter(TenantId tenant) {
     }
     entry->second.served = least;
   }
+  entry->second.weight = weight;
   ++entry->second.num_sequences;
 }
 
@@ -51,7 +53,7 @@ bool WaitingQueue::Order::open_class(std::map<int, OfClass>::const_iterator of_c
   if (of_class == queue_.classes_.end()) return false;
   priority_ = of_class->first;
   for (const auto& [tenant, sequences] : of_class->second) {
-    heads_.push_back({queue_.tenants_.at(tenant).served, sequences.begin(), sequences.end()});
+    heads_.push_back({queue_.tenants_.at(tenant), sequences.begin(), sequences.end()});
   }
   std::make_heap(heads_.begin(), heads_.end());
   return true;
@@ -62,7 +64,7 @@ Sequence* WaitingQueue::Order::next() {
   std::pop_heap(heads_.begin(), heads_.end());
   Head& head = heads_.back();
   Sequence* const first = *head.sequence;
-  head.served += first->num_pending();
+  head.tenant.charge(first->num_pending());
   if (++head.sequence == head.end) {
     heads_.pop_back();
   } else {

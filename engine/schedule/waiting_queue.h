@@ -3,7 +3,8 @@
 //
 // Service is counted in tokens: of the prompt that had to be run, and of the output. A tenant that comes starts level
 // with the one served least of those that have work, so that being away earns nothing, and with as much work as others
-// it gets as many tokens: two tenants that always wait differ by no more than what one may have running.
+// it gets as many tokens for each unit of its weight: two tenants that always wait differ by no more than what one may
+// have running.
 #pragma once
 
 #include <cstdint>
@@ -23,15 +24,24 @@ struct ClassAndAge {
   }
 };
 
+inline constexpr int kMaxTenantWeight = 1000;
+
 class WaitingQueue {
   using OfTenant = std::set<Sequence*, ClassAndAge>;
+  struct Tenant {
+    int64_t served = 0;  ///< 1 / kMaxTenantWeight tokens for each unit of weight
+    int num_sequences = 0;
+    int weight = 1;
+    void charge(int64_t tokens) { served += tokens * kMaxTenantWeight / weight; }
+  };
   using OfClass = std::unordered_map<TenantId, OfTenant>;
 
  public:
   /// A tenant has work from the first to the last of its sequences, waiting or not.
-  void enter(TenantId tenant);
+  /// weight: in [1, kMaxTenantWeight]; the newest counts.
+  void enter(TenantId tenant, int weight);
   void leave(TenantId tenant);
-  void charge(TenantId tenant, int64_t tokens) { tenants_.at(tenant).served += tokens; }
+  void charge(TenantId tenant, int64_t tokens) { tenants_.at(tenant).charge(tokens); }
 
   void insert(Sequence* sequence);
   void erase(Sequence* sequence);
@@ -60,10 +70,11 @@ class WaitingQueue {
 
    private:
     struct Head {
-      int64_t served;
+      Tenant tenant;
       OfTenant::const_iterator sequence, end;
       bool operator<(const Head& other) const {  // the largest of a heap is to start first
-        return served != other.served ? served > other.served : (*sequence)->order > (*other.sequence)->order;
+        return tenant.served != other.tenant.served ? tenant.served > other.tenant.served
+                                                    : (*sequence)->order > (*other.sequence)->order;
       }
     };
     bool open_class(std::map<int, OfClass>::const_iterator of_class);
@@ -73,10 +84,6 @@ class WaitingQueue {
   };
 
  private:
-  struct Tenant {
-    int64_t served = 0;
-    int num_sequences = 0;
-  };
   std::map<int, OfClass> classes_;  ///< none is empty
   std::unordered_map<TenantId, Tenant> tenants_;
   size_t size_ = 0;

@@ -20,6 +20,7 @@ struct HttpRequest {
   std::string path;             ///< percent-encoded, without the query
   std::string authorization;    ///< the field's value, or empty
   std::string origin;           ///< likewise
+  std::string tenant;           ///< whose key it was; empty when none is asked for
   bool asks_preflight = false;  ///< Access-Control-Request-Method is there
   std::string body;
 };

@@ -16,6 +16,7 @@ struct ServerOptions {
   int threads = 2;                           ///< io threads; at least 1
   int text_threads = 1;                      ///< for large bodies: JSON, templates, tokenising
   std::vector<std::string> api_keys;         ///< empty: no key is asked for
+  bool prefix_cache_per_key = true;          ///< keys share no prefixes
   std::vector<std::string> allowed_origins;  ///< CORS; empty: off; "*": any origin
 
   size_t max_connections = 1024;         ///< beyond: 503 and close

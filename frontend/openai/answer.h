@@ -26,6 +26,7 @@ struct AnswerSetup {
   int64_t created_unix_s = 0;
   std::shared_ptr<const ModelInfo> model;  ///< owners: the engine and answers in the making
   GenerationParams params;                 ///< sampling.seed is the one in use
+  std::string tenant;                      ///< empty: the user of params
   std::vector<AnswerPrompt> prompts;       ///< choice index = prompt x n + the engine's choice
   bool echo = false, echo_only = false;
 };

@@ -171,6 +171,7 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   reader.read("min_tokens", sampling.min_tokens, 0, kInt32Max);
   reader.read("priority", params.priority, kInt32Min, kInt32Max);
   reader.read("user", params.user);
+  reader.read("cache_salt", params.cache_salt);
   read_timeout(reader, params);
   reader.read("skip_special_tokens", params.skip_special_tokens);
   reader.read("include_stop_str_in_output", params.include_stop);

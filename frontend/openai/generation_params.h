@@ -26,7 +26,8 @@ struct GenerationParams {
   std::string max_tokens_name = "max_tokens";  ///< how the client spelled it
   int num_choices = 1;
   int priority = 0;
-  std::string user;                                  ///< requests of one user share what one of many gets
+  std::string user;        ///< without keys the tenant: requests of one user share what one of many gets
+  std::string cache_salt;  ///< prefixes are shared among requests with equal ones
   std::optional<std::chrono::milliseconds> timeout;  ///< from arrival to the end of the answer
   std::vector<std::string> stop;
   bool stream = false, include_usage = false, continuous_usage = false;

@@ -47,6 +47,7 @@ ServerOptions server_options(const ServeOptions& options) {
   server.host = options.host;
   server.port = static_cast<uint16_t>(options.port);
   server.api_keys = options.api_keys;
+  server.prefix_cache_per_key = options.prefix_cache_per_key;
   return server;
 }
 

@@ -104,5 +104,31 @@ TEST(BlockPool, RandomUseKeepsItsInvariants) {
   }
 }
 
+TEST(BlockPool, ForgetsWhatNobodyUsedForTooLong) {
+  BlockPool pool(4, true);
+  const std::vector<TokenId> old_tokens(kBlockTokens, 1), newer(kBlockTokens, 2), used(kBlockTokens, 3);
+  const auto put = [&](const std::vector<TokenId>& tokens, double time_s) {
+    const int block = *pool.allocate();
+    pool.publish(block, root_key(0), tokens);
+    pool.set_time(time_s);
+    return block;
+  };
+  pool.release(put(old_tokens, 10));
+  pool.release(put(newer, 20));
+  const int held = put(used, 30);
+  pool.forget_released_before(20);
+  EXPECT_EQ(pool.lookup(root_key(0), old_tokens), std::nullopt);
+  const auto kept = pool.lookup(root_key(0), newer);
+  ASSERT_TRUE(kept);
+  pool.set_time(40);
+  pool.release(*kept);
+  pool.forget_released_before(39);
+  EXPECT_TRUE(pool.lookup(root_key(0), newer)) << "its time begins anew with every use";
+  EXPECT_TRUE(pool.lookup(root_key(0), used)) << "what is in use stays";
+  pool.check_integrity();
+  EXPECT_EQ(pool.num_free(), 2);
+  pool.release(held);
+}
+
 }  // namespace
 }  // namespace echelon

@@ -276,6 +276,19 @@ TEST(Fairness, IsByTokensNotByRequests) {
       << "what one of the long ones takes, and two running";
 }
 
+TEST(Fairness, AWeightIsAShare) {
+  Served served(2);
+  SequenceId id = 1;
+  for (int i = 0; i < 120; ++i) {
+    Sequence heavy = of_tenant(1, id++, 20, 5);
+    heavy.weight = 3;
+    add_one(served.scheduler, heavy);
+    add_one(served.scheduler, of_tenant(2, id++, 20, 5));
+  }
+  while (served.ended.size() < 80) served.run(1);
+  EXPECT_NEAR(static_cast<double>(served.num_ended(1)) / static_cast<double>(served.num_ended(2)), 3, 0.5);
+}
+
 TEST(Fairness, ATenantThatWasAwayHasNoCredit) {
   Served served(1);
   SequenceId id = 1;

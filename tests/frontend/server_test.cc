@@ -93,6 +93,30 @@ TEST_F(Server, KeysAreAskedForWhereTheModelIsReached) {
   for (const auto* path : {"/health", "/version", "/metrics"}) EXPECT_EQ(ask(port_, get_text(path)).status, 200);
 }
 
+TEST_F(Server, AKeyIsATenantWhateverUserItNames) {
+  ServerOptions options;
+  options.api_keys = {"first-key", "second"};
+  start(options);
+  const auto sent = [&](const char* key, const std::string& members) {
+    const std::string body = R"({"prompt":"a","max_tokens":1)" + members + "}";
+    const std::string field = std::string("Authorization: Bearer ") + key + "\r\n";
+    EXPECT_EQ(ask(port_, post_text("/v1/completions", body, field.c_str())).status, 200);
+    return engine_.last_request();
+  };
+  const Request first = sent("first-key", R"(,"user":"a")"), again = sent("first-key", R"(,"user":"b")");
+  const Request second = sent("second", R"(,"user":"a")"), salted = sent("first-key", R"(,"cache_salt":"s")");
+  EXPECT_EQ(first.tenant, "key 1");
+  EXPECT_EQ(again.tenant, "key 1");
+  EXPECT_EQ(second.tenant, "key 2");
+  EXPECT_EQ(first.cache_salt, again.cache_salt);
+  EXPECT_NE(first.cache_salt, second.cache_salt) << "keys share no prefixes";
+  EXPECT_NE(first.cache_salt, salted.cache_salt);
+  front_.reset();
+  options.prefix_cache_per_key = false;
+  start(options);
+  EXPECT_EQ(sent("first-key", "").cache_salt, sent("second", "").cache_salt);
+}
+
 TEST_F(Server, CorsIsOffUnlessAllowed) {
   start();
   EXPECT_EQ(ask(port_, get_text("/version", "Origin: http://a\r\n")).field("Access-Control-Allow-Origin"), "");

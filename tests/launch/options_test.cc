@@ -50,7 +50,7 @@ class OptionFile : public ::testing::Test {
 
 /// A text that row `index` of serve takes and that is not its default.
 std::string another_value(size_t index) {
-  for (const std::string value : {"3", "false", "bf16", "avx2", "float32", "debug", "something"}) {
+  for (const std::string value : {"3", "false", "bf16", "avx2", "float32", "debug", "a=3", "something"}) {
     ServeOptions changed;
     const OptionRow row = serve_rows(changed)[index];
     const std::string preset = row.get();
@@ -210,6 +210,14 @@ TEST_F(OptionFile, EveryOptionHasAllItsSpellings) {
     EXPECT_THAT(serve_help(), HasSubstr(row.shape == OptionShape::flag ? "--[no-]" + row.name : "--" + row.name));
     EXPECT_THAT(print_config("serve", parse_serve({"--print-config"}, {})), HasSubstr(row.name + ": "));
   }
+}
+
+TEST(Options, WeightsOfTenants) {
+  const auto weights = parse({"m", "--tenant-weight", "a=b=3", "--tenant-weight", "key 2=1000"}).tenant_weights;
+  EXPECT_EQ(weights, (std::map<std::string, int>{{"a=b", 3}, {"key 2", 1000}}));
+  for (const char* bad : {"a", "=3", "a=", "a=0", "a=1001", "a=1.5", ""})
+    EXPECT_THROW(parse({"m", "--tenant-weight", bad}), Error) << bad;
+  EXPECT_THROW(parse({"m", "--tenant-weight", "a=1", "--tenant-weight", "a=2"}), Error);
 }
 
 TEST(Options, VariablesThatNothingReadsAreNamed) {

@@ -62,8 +62,8 @@ BUGS = {  # name: (file, the text, the bug)
         "sequences.begin(), sequences.end()});",
         "std::prev(sequences.end()), sequences.end()});",
     ),
-    "a tenant leaves while it has work": (SCHEDULER, "    waiting_.enter(sequence->tenant);\n",
-                                          "    if (sequence->choice < 2) waiting_.enter(sequence->tenant);\n"),
+    "a tenant leaves while it has work": (SCHEDULER, "    waiting_.enter(sequence->tenant, sequence->weight);\n",
+                                          "    if (sequence->choice < 2) waiting_.enter(sequence->tenant, sequence->weight);\n"),
     "choices share blocks and do not count it": (SCHEDULER, "      pool_.retain(*block);\n", ""),
     "no token of a cached prompt is left to run": (
         SCHEDULER,
@@ -76,6 +76,11 @@ BUGS = {  # name: (file, the text, the bug)
         "while (static_cast<int>(sequence.keys.size() + 1) * kBlockTokens <= num_known + 16 &&\n"
         "         static_cast<int>(sequence.keys.size() + 1) * kBlockTokens <= static_cast<int>(sequence.tokens.size()))",
     ),
+    "another's salt": (
+        SCHEDULER,
+        "PrefixKey parent = root_key(sequence.cache_salt);",
+        "PrefixKey parent = root_key(sequence.cache_salt & ~uint64_t{1});",
+    ),
     "a sequence of the plan is preempted for it": (SCHEDULER, "    if (draft.has(sequence)) continue;", "   "),
     "a preempted sequence starts while its rows are in flight": (
         SCHEDULER,
@@ -84,8 +89,8 @@ BUGS = {  # name: (file, the text, the bug)
     ),
     "a salt that is not the same everywhere": (
         SCHEDULER,
-        "const PrefixKey parent = index == 0 ? root_key(0) : sequence.keys.back();",
-        "const PrefixKey parent = index < 2 ? root_key(0) : sequence.keys.back();",
+        "const PrefixKey parent = index == 0 ? root_key(sequence.cache_salt) : sequence.keys.back();",
+        "const PrefixKey parent = index < 2 ? root_key(sequence.cache_salt) : sequence.keys.back();",
     ),
     "what was cached in a block is not forgotten": (POOL, "  forget(block);\n  blocks_[block].references = 1;",
                                                      "  blocks_[block].references = 1;"),

@@ -57,6 +57,7 @@ struct Request {
   SamplingParams sampling;
   int choice = 0, priority = 0, prompt_logprobs = 0;
   TenantId tenant = 0;
+  uint64_t salt = 0;
   bool finished = false;
 };
 
@@ -134,6 +135,7 @@ class Simulation {
                              .max_batch_tokens = 1 + below(200),
                              .depth = num_stages_ + below(2),
                              .prefix_cache = below(3) != 0,
+                             .prefix_ttl_s = below(3) == 0 ? 1.0 + below(2000) : 0.0,
                              .end_tokens = {kEndToken},
                              .vocab = kVocab};
     options.feed_back = num_stages_ == 1 && below(2) == 0;
@@ -160,6 +162,7 @@ class Simulation {
     const int num_choices = below(4) == 0 ? 3 : 1, priority = below(2);
     const auto tenant = static_cast<TenantId>(below(3));
     const bool wants_prompt = below(5) == 0;
+    const auto salt = static_cast<uint64_t>(below(4) == 0);
     const SequenceId first = next_id_;
     std::vector<Sequence> choices;
     for (int i = 0; i < num_choices; ++i) {
@@ -168,13 +171,20 @@ class Simulation {
                  .choice = i,
                  .priority = priority,
                  .tenant = tenant,
+                 .weight = 1 + below(3),
+                 .cache_salt = salt,
                  .order = next_id_};
       s.sampling = sampling;
       s.sampling.num_prompt_logprobs = wants_prompt && i == 0 ? 0 : -1;
       s.tokens = prompt;
       s.num_prompt = static_cast<int>(prompt.size());
-      requests_[next_id_++] = {
-          .prompt = prompt, .output = {}, .sampling = s.sampling, .choice = i, .priority = priority, .tenant = tenant};
+      requests_[next_id_++] = {.prompt = prompt,
+                               .output = {},
+                               .sampling = s.sampling,
+                               .choice = i,
+                               .priority = priority,
+                               .tenant = tenant,
+                               .salt = salt};
       choices.push_back(std::move(s));
     }
     scheduler_.add(std::move(choices));
@@ -190,6 +200,7 @@ class Simulation {
     require(scheduler_.remove(id) == (found != requests_.end() && !found->second.finished), "cancelled twice, or lost");
     if (found == requests_.end() || found->second.finished) return;
     ++num_cancelled_;
+    cancelled_.push_back(std::move(found->second));
     requests_.erase(found);
     require(scheduler_.find(id) == nullptr, fmt::format("sequence {} is still here after it was cancelled", id));
     plan();
@@ -238,12 +249,31 @@ class Simulation {
         require(logprob.token == request.prompt.at(static_cast<size_t>(++request.prompt_logprobs)),
                 "prompt log-probabilities out of order");
       }
+      if (request.output.empty()) check_cached(update.num_cached, update.sequence, request);
       if (!update.token) continue;
       request.output.push_back(update.token->token);
       ++num_tokens_;
       if (update.finish) check_finished(update.sequence, request);
     }
     plan();
+  }
+
+  /// What was found in the cache, others with the same salt have put there.
+  void check_cached(int num_cached, SequenceId id, const Request& request) const {
+    int most = 0;
+    const auto compare = [&](const Request& other) {
+      if (other.salt != request.salt) return;
+      std::vector<TokenId> tokens = other.prompt;
+      tokens.insert(tokens.end(), other.output.begin(), other.output.end());
+      const auto end = std::mismatch(tokens.begin(), tokens.end(), request.prompt.begin(), request.prompt.end()).first;
+      most = std::max(most, static_cast<int>(end - tokens.begin()));
+    };
+    for (const auto& [other, one] : requests_) {
+      if (other != id) compare(one);
+    }
+    for (const Request& one : cancelled_) compare(one);
+    require(num_cached <= most,
+            fmt::format("sequence {} found {} tokens in the cache; {} may be there", id, num_cached, most));
   }
 
   void check_finished(SequenceId id, Request& request) {
@@ -361,6 +391,7 @@ class Simulation {
 
   std::vector<TokenId> common_prompt_;
   std::map<SequenceId, Request> requests_;  ///< but for those that were cancelled
+  std::vector<Request> cancelled_;
   std::map<std::pair<int, TenantId>, SequenceId> newest_admitted_;
   SequenceId next_id_ = 1;
   uint64_t num_tokens_ = 0, num_cancelled_ = 0;
