@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/batching.h"
 #include "kernels/backend.h"
 
 namespace echelon {
@@ -23,8 +24,9 @@ struct EngineOptions {
   int64_t kv_memory_bytes = 0;  ///< per rank; 0: a share of the host's free memory
   int max_in_flight = 0;        ///< 0: as many as stages, 2 with one
   int itl_target_ms = 0;        ///< longest time between two tokens that prompts may cause; 0: any
-  int max_queue = 512;          ///< requests beyond those that run
-  int max_queue_time_s = 0;     ///< longest time from arrival to the first micro-batch; 0: any
+  BatchingOptions batching;
+  int max_queue = 512;       ///< requests beyond those that run
+  int max_queue_time_s = 0;  ///< longest time from arrival to the first micro-batch; 0: any
   bool prefix_cache = true;
   int prefix_cache_ttl_s = 0;                 ///< prefixes that nobody used for so long are forgotten; 0: never
   std::map<std::string, int> tenant_weights;  ///< in [1, kMaxTenantWeight]; others have 1

@@ -94,6 +94,7 @@ class ServingEngine final : public Engine {
   void post(Event event);
   void run();
   void run_loop();
+  Clock::time_point next_wake() const;
   void load();
   void handle(Event& event);
   void handle_submit(Event& event);

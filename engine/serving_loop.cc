@@ -63,7 +63,7 @@ void ServingEngine::run_loop() {
     std::deque<Event> events;
     {
       std::unique_lock lock(mutex_);
-      const auto wake = deadlines_.next_before(Clock::now() + std::chrono::milliseconds(kIdleWakeMs));
+      const auto wake = deadlines_.next_before(next_wake());
       changed_.wait_until(lock, wake, [&] { return !inbox_.empty(); });
       events.swap(inbox_);
     }
@@ -75,6 +75,13 @@ void ServingEngine::run_loop() {
     publish_metrics();
     if (draining_) stop_when_drained();
   }
+}
+
+/// When the loop goes on though nothing comes, but for deadlines.
+ServingEngine::Clock::time_point ServingEngine::next_wake() const {
+  double wake_s = seconds_now() + kIdleWakeMs * 1e-3;
+  for (const auto& replica : replicas_) wake_s = std::min(wake_s, replica->scheduler().wake_s());
+  return Clock::time_point(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(wake_s)));
 }
 
 void ServingEngine::stop_when_drained() {
@@ -191,6 +198,7 @@ void ServingEngine::begin_serving() {
                                                    .feed_back = num_stages == 1 && depth > 1,
                                                    .prefix_cache = options_.prefix_cache,
                                                    .prefix_ttl_s = static_cast<double>(options_.prefix_cache_ttl_s),
+                                                   .batching = options_.batching,
                                                    .end_tokens = end_tokens_,
                                                    .vocab = model()->vocab_size},
                                   num_stages, options_.itl_target_ms * 1e-3));

@@ -14,6 +14,11 @@ KvType kv_type_of(const std::string& name, Compute compute) {
   return default_kv_type(compute);
 }
 
+Batching batching_of(const std::string& name) {
+  if (name == "dynamic") return Batching::dynamic;
+  return name == "static" ? Batching::fixed : Batching::continuous;
+}
+
 }  // namespace
 
 EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
@@ -28,6 +33,10 @@ EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
   engine.kv_memory_bytes = options.kv_cache_memory_bytes;
   engine.itl_target_ms = options.itl_target_ms;
   engine.max_in_flight = options.max_in_flight;
+  engine.batching = {.policy = batching_of(options.batching),
+                     .max_batch_size = options.max_batch_size,
+                     .max_wait_s = options.max_wait_ms * 1e-3,
+                     .group_by_length = options.group_by_length};
   engine.max_queue = options.max_queue;
   engine.max_queue_time_s = options.max_queue_time_s;
   engine.prefix_cache_ttl_s = options.prefix_cache_ttl_s;

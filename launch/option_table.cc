@@ -29,6 +29,7 @@ constexpr int64_t kMaxKvBytes = int64_t{1} << 46;
 
 constexpr std::string_view kComputeNames[] = {"auto", "int8", "bf16", "f32"};
 constexpr std::string_view kKvTypeNames[] = {"auto", "bfloat16", "float32", "int8"};
+constexpr std::string_view kBatchingNames[] = {"continuous", "dynamic", "static"};
 constexpr std::string_view kIsaNames[] = {"auto", "portable", "avx2", "avx512", "vnni", "bf16"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
 
@@ -173,6 +174,21 @@ std::vector<OptionRow> engine_rows(ServeOptions& options) {
                .value_name = "N",
                .help = "micro-batches in flight; 0: as many as stages, 2 with one"},
               options.max_in_flight, {0, kMaxInFlight}),
+      choice(
+          {.name = "batching",
+           .value_name = "POLICY",
+           .help = "continuous; or, to compare, dynamic (requests start in batches) or static (one batch at a time)"},
+          options.batching, kBatchingNames),
+      integer({.name = "max-batch-size", .value_name = "N", .help = "sequences of a batch; 0: --max-num-seqs"},
+              options.max_batch_size, {0, kMaxSequences}),
+      integer({.name = "max-wait-ms",
+               .value_name = "MS",
+               .help = "longest wait for a dynamic or static batch to become full"},
+              options.max_wait_ms, {0, 1'000'000}),
+      boolean({.name = "group-by-length",
+               .value_name = "",
+               .help = "a dynamic or static batch has prompts of one power of two"},
+              options.group_by_length),
       integer({.name = "max-queue", .value_name = "N", .help = "requests that may wait; more are answered 429"},
               options.max_queue, {1, kMaxQueue}),
       integer({.name = "max-queue-time-s",

@@ -35,6 +35,10 @@ struct ServeOptions {
   int prefix_cache_ttl_s = 0;                 ///< unused prefixes are forgotten after so long; 0: never
   bool prefix_cache_per_key = true;           ///< API keys share no prefixes
   std::map<std::string, int> tenant_weights;  ///< by `user`, or "key N"
+  std::string batching = "continuous";        ///< continuous, dynamic or static
+  int max_batch_size = 0;                     ///< sequences of a batch; 0: max_num_seqs
+  int max_wait_ms = 50;                       ///< for a batch to become full, unless continuous
+  bool group_by_length = false;               ///< prompts of a batch are alike
   int max_queue_time_s = 0;                   ///< requests that have not started by then get 429; 0: none
   bool enable_prefix_caching = true;
   ComputeChoice compute = ComputeChoice::automatic;

@@ -26,9 +26,9 @@ class Replica {
   /// The next micro-batch, when one is due. Of one stage as late as it can be without keeping the stage waiting: what
   /// arrived meanwhile is in it.
   std::optional<MicroBatch> next(double now_s) {
+    scheduler_.set_time(now_s);
     const bool ahead = scheduler_.options().feed_back && scheduler_.num_in_flight() > 0;
     if (ahead && layers_done_ != scheduler_.last_number()) return std::nullopt;
-    scheduler_.set_time(now_s);
     std::optional<MicroBatch> batch = scheduler_.next();
     if (batch) note_sent(*batch, now_s);
     return batch;

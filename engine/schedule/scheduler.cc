@@ -39,6 +39,7 @@ struct Scheduler::Draft {
 Scheduler::Scheduler(SchedulerOptions options)
     : options_(std::move(options)),
       pool_(options_.num_blocks, options_.prefix_cache),
+      gate_(options_.batching, options_.max_num_seqs),
       generations_(options_.max_num_seqs, 0),
       prompt_limit_(options_.max_batch_tokens) {
   ECHELON_CHECK(options_.max_num_seqs >= 1 && options_.max_batch_tokens >= 1 && options_.depth >= 1);
@@ -51,6 +52,7 @@ void Scheduler::add(std::vector<Sequence> choices) {
     ECHELON_CHECK(blocks_for(int64_t{choice.num_prompt} + choice.sampling.max_tokens) <= pool_.num_blocks());
     auto owned = std::make_unique<Sequence>(std::move(choice));
     Sequence* sequence = owned.get();
+    sequence->added_s = now_s_;
     ECHELON_CHECK(sequences_.try_emplace(sequence->id, std::move(owned)).second);
     waiting_.enter(sequence->tenant, sequence->weight);
     waiting_.insert(sequence);
@@ -73,9 +75,9 @@ bool Scheduler::remove(SequenceId id) {
 }
 
 void Scheduler::set_time(double now_s) {
-  if (options_.prefix_ttl_s == 0) return;
+  now_s_ = now_s;
   pool_.set_time(now_s);
-  if (now_s - forgot_s_ < kForgetEvery * options_.prefix_ttl_s) return;
+  if (options_.prefix_ttl_s == 0 || now_s - forgot_s_ < kForgetEvery * options_.prefix_ttl_s) return;
   pool_.forget_released_before(now_s - options_.prefix_ttl_s);
   forgot_s_ = now_s;
 }
@@ -155,12 +157,13 @@ bool Scheduler::may_start(const Sequence& sequence) const {
 
 void Scheduler::admit_waiting(Draft& draft) {
   if (draft.tokens_left == 0 || free_slots_.empty()) return;
+  gate_.open(waiting_, !running_.empty(), now_s_);
   size_t registered_tokens = 0;
   WaitingQueue::Order order(waiting_);
-  while (draft.tokens_left > 0 && !free_slots_.empty()) {
+  while (draft.tokens_left > 0 && !free_slots_.empty() && num_running() < gate_.max_running()) {
     Sequence* const sequence = order.next();
     if (sequence == nullptr) break;
-    if (!may_start(*sequence)) continue;
+    if (!may_start(*sequence) || !gate_.lets_in(*sequence)) continue;
     const size_t penalty_tokens = sequence->sampling.has_penalties() ? sequence->tokens.size() : 0;
     if (registered_tokens > 0 && registered_tokens + penalty_tokens > kMaxRegistrationTokens) break;
     registered_tokens += penalty_tokens;
@@ -199,6 +202,7 @@ void Scheduler::admit(Sequence& sequence, Draft& draft) {
     sequence.num_cached = sequence.num_scheduled;
     waiting_.charge(sequence.tenant, sequence.num_prompt - sequence.num_cached);
     admitted_.push_back(sequence.id);
+    gate_.note_started();
   }
   sequence.admitted_before = true;
 

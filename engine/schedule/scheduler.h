@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "engine/cache/block_pool.h"
+#include "engine/schedule/batch_gate.h"
 #include "engine/schedule/micro_batch.h"
 #include "engine/schedule/sequence.h"
 #include "engine/schedule/waiting_queue.h"
@@ -33,7 +34,8 @@ struct SchedulerOptions {
   int depth = 1;               ///< micro-batches in flight at most
   bool feed_back = false;      ///< micro-batches run one after the other: plan tokens that are not known yet
   bool prefix_cache = true;
-  double prefix_ttl_s = 0;          ///< cached blocks are forgotten when not used for so long; 0: never
+  double prefix_ttl_s = 0;  ///< cached blocks are forgotten when not used for so long; 0: never
+  BatchingOptions batching;
   std::vector<TokenId> end_tokens;  ///< end of generation
   int64_t vocab = kMaxVocab;        ///< tokens of results lie below
 };
@@ -58,8 +60,10 @@ class Scheduler {
   /// Ends a sequence at once; its rows in flight are ignored when they come back. False when it is not here any more.
   bool remove(SequenceId id);
 
-  /// Time for prefix_ttl_s, in seconds of any clock that only goes forward.
+  /// Time for prefix_ttl_s and batching, in seconds of any clock that only goes forward.
   void set_time(double now_s);
+  /// When next() may have something to do though nothing has happened since set_time(); infinity: it will not.
+  double wake_s() const { return gate_.wake_s(waiting_, now_s_); }
   /// Prompt tokens that a micro-batch may carry while sequences decode, at least 1; no limit to begin with.
   void set_prompt_limit(int tokens) { prompt_limit_ = tokens; }
   /// Nothing when all is in flight, or there is nothing to do, or `depth` micro-batches are in flight.
@@ -125,12 +129,14 @@ class Scheduler {
   BlockPool pool_;
   std::unordered_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   WaitingQueue waiting_;
+  BatchGate gate_;
   std::vector<Sequence*> running_;
   std::vector<int> free_slots_;
   std::vector<uint32_t> generations_;  ///< of every slot
   std::deque<InFlight> in_flight_;
   std::vector<SequenceId> admitted_;
   int prompt_limit_;
+  double now_s_ = 0;
   double forgot_s_ = 0;  ///< when old prefixes were last looked for
   uint64_t next_number_ = 1;
   uint64_t num_preemptions_ = 0, num_prefix_queries_ = 0, num_prefix_hits_ = 0;

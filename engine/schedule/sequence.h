@@ -22,6 +22,7 @@ struct Sequence {
   int weight = 1;           ///< of the tenant: its share against others
   uint64_t cache_salt = 0;  ///< prefixes are shared among equal ones only
   uint64_t order = 0;       ///< arrival; smaller is older
+  double added_s = 0;       ///< to the scheduler
   SamplingParams sampling;
 
   std::vector<TokenId> tokens;  ///< prompt, then output: this is the journal of the sequence

@@ -50,7 +50,7 @@ class OptionFile : public ::testing::Test {
 
 /// A text that row `index` of serve takes and that is not its default.
 std::string another_value(size_t index) {
-  for (const std::string value : {"3", "false", "bf16", "avx2", "float32", "debug", "a=3", "something"}) {
+  for (const std::string value : {"3", "false", "true", "bf16", "avx2", "float32", "debug", "a=3", "dynamic", "something"}) {
     ServeOptions changed;
     const OptionRow row = serve_rows(changed)[index];
     const std::string preset = row.get();
@@ -194,7 +194,7 @@ TEST_F(OptionFile, EveryOptionHasAllItsSpellings) {
     const std::string value = another_value(i);
     ASSERT_NE(value, "") << row.name;
     std::vector<std::string> flag{"--" + row.name, value};
-    if (row.shape == OptionShape::flag) flag = {"--no-" + row.name};
+    if (row.shape == OptionShape::flag) flag = {(value == "true" ? "--" : "--no-") + row.name};
     const auto value_of = [&](const ServeInvocation& invocation) {
       for (const OptionOrigin& origin : invocation.origins) {
         if (origin.name == row.name) return origin.value;

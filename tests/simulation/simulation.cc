@@ -138,6 +138,14 @@ class Simulation {
                              .prefix_ttl_s = below(3) == 0 ? 1.0 + below(2000) : 0.0,
                              .end_tokens = {kEndToken},
                              .vocab = kVocab};
+    if (below(3) == 0) {
+      options.batching = {.policy = below(2) == 0 ? Batching::dynamic : Batching::fixed,
+                          .max_batch_size = below(8),
+                          .max_wait_s = static_cast<double>(below(300)),
+                          .group_by_length = below(2) == 0};
+    } else if (below(4) == 0) {
+      options.batching.max_batch_size = 1 + below(6);
+    }
     options.feed_back = num_stages_ == 1 && below(2) == 0;
     return options;
   }
@@ -213,7 +221,7 @@ class Simulation {
       if (below(8) == 0) scheduler_.set_prompt_limit(1 + below(options_.max_batch_tokens));
       const std::optional<MicroBatch> batch = replica_.next(static_cast<double>(clock_.now()));
       check_admissions();
-      if (!batch) return;
+      if (!batch) return wake_later();
       require(static_cast<int>(batch->tokens.size()) <= options_.max_batch_tokens, "a plan beyond its budget");
       require(scheduler_.num_in_flight() <= options_.depth, "more plans in flight than there may be");
       for (int rank = 0; rank < num_stages_; ++rank) {
@@ -222,12 +230,20 @@ class Simulation {
     }
   }
 
+  /// A batch may become due without anything happening.
+  void wake_later() {
+    const double wake_s = scheduler_.wake_s();
+    if (wake_s > 1e9) return;
+    require(wake_s > static_cast<double>(clock_.now()), "it wants to be woken at once, for ever");
+    clock_.at(static_cast<uint64_t>(wake_s), [this] { plan(); });
+  }
+
   /// Requests of one class and tenant start in the order in which they came.
   void check_admissions() {
     for (const SequenceId id : scheduler_.take_admitted()) {
       const auto found = requests_.find(id);
       require(found != requests_.end(), "a sequence was admitted that is not here");
-      if (found->second.choice > 0) continue;
+      if (found->second.choice > 0 || options_.batching.group_by_length) continue;
       SequenceId& newest = newest_admitted_[{found->second.priority, found->second.tenant}];
       require(id > newest, fmt::format("sequence {} started after {}, which came later", id, newest));
       newest = id;

@@ -47,7 +47,7 @@ TEST(Simulation, EveryRequestGetsItsTokensOnceInOrderAndNothingIsHeld) {
              total.num_tokens, total.num_preemptions, total.num_cached, total.num_cancelled);
   const uint64_t num_seeds = range.last - range.first + 1;
   if (num_seeds < 1000) return;
-  EXPECT_GT(total.num_preemptions, num_seeds) << "the runs must meet preemption";
+  EXPECT_GT(total.num_preemptions, num_seeds / 2) << "the runs must meet preemption";
   EXPECT_GT(total.num_cached, num_seeds);
   EXPECT_GT(total.num_cancelled, num_seeds);
 }
