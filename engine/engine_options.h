@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/balance.h"
 #include "engine/batching.h"
 #include "kernels/backend.h"
 
@@ -25,6 +26,7 @@ struct EngineOptions {
   int max_in_flight = 0;        ///< 0: as many as stages, 2 with one
   int itl_target_ms = 0;        ///< longest time between two tokens that prompts may cause; 0: any
   BatchingOptions batching;
+  Balance balance = Balance::prefix;
   int max_queue = 512;       ///< requests beyond those that run
   int max_queue_time_s = 0;  ///< longest time from arrival to the first micro-batch; 0: any
   bool prefix_cache = true;

@@ -32,7 +32,11 @@ RequestError not_ready(const std::string& reason) {
 }  // namespace
 
 ServingEngine::ServingEngine(EngineOptions options, const Layout& layout, ControlChannel& control, Callbacks callbacks)
-    : options_(std::move(options)), layout_(layout), control_(control), callbacks_(std::move(callbacks)) {
+    : options_(std::move(options)),
+      layout_(layout),
+      control_(control),
+      callbacks_(std::move(callbacks)),
+      placement_(options_.balance) {
   for (int replica = 0; replica < layout.sizes().dp; ++replica) replica_ranks_.push_back(layout.replica(replica));
   statuses_.resize(layout.num_ranks());
   heard_.resize(layout.num_ranks());

@@ -23,6 +23,7 @@
 #include "engine/engine.h"
 #include "engine/engine_options.h"
 #include "engine/rank_messages.h"
+#include "engine/schedule/placement.h"
 #include "engine/schedule/replica.h"
 #include "parallel/control_channel.h"
 #include "parallel/layout.h"
@@ -135,6 +136,7 @@ class ServingEngine final : public Engine {
 
   // The engine's thread only.
   std::vector<std::unique_ptr<Replica>> replicas_;
+  Placement placement_;
   std::vector<std::vector<int>> replica_ranks_;
   std::vector<RankStatus> statuses_;
   std::vector<bool> heard_;

@@ -46,10 +46,8 @@ void ServingEngine::handle_submit(Event& event) {
   active.request = std::move(event.request);
   active.listener = std::move(event.listener);
   active.num_open = active.request.num_choices;
-  const auto least = std::min_element(replicas_.begin(), replicas_.end(), [](const auto& a, const auto& b) {
-    return a->scheduler().load() < b->scheduler().load();
-  });
-  const int replica = static_cast<int>(least - replicas_.begin());
+  const uint64_t cache_salt = std::hash<std::string>()(active.request.cache_salt);
+  const size_t replica = placement_.choose(replicas_, active.request.prompt, cache_salt);
   const auto weighted = options_.tenant_weights.find(active.request.tenant);
   const int weight = weighted == options_.tenant_weights.end() ? 1 : weighted->second;
   std::vector<Sequence> choices;
@@ -62,20 +60,20 @@ void ServingEngine::handle_submit(Event& event) {
     sequence.priority = active.request.priority;
     sequence.tenant = std::hash<std::string>()(active.request.tenant);
     sequence.weight = weight;
-    sequence.cache_salt = std::hash<std::string>()(active.request.cache_salt);
+    sequence.cache_salt = cache_salt;
     sequence.order = next_order_++;
     sequence.sampling = active.request.sampling;
     if (i > 0) sequence.sampling.num_prompt_logprobs = -1;  // choice 0 brings them for all
     sequence.tokens = active.request.prompt;
     sequence.num_prompt = static_cast<int>(sequence.tokens.size());
     active.sequences.push_back(sequence.id);
-    choices_[sequence.id] = {.request = &active, .index = i, .replica = replica};
+    choices_[sequence.id] = {.request = &active, .index = i, .replica = static_cast<int>(replica)};
     choices.push_back(std::move(sequence));
   }
   metrics_.prompt_tokens += active.request.prompt.size();
   requests_.emplace(event.handle, std::move(owned));
   set_deadlines(active);
-  (*least)->scheduler().add(std::move(choices));
+  replicas_[replica]->scheduler().add(std::move(choices));
 }
 
 void ServingEngine::apply(const SequenceUpdate& update) {

@@ -14,6 +14,12 @@ KvType kv_type_of(const std::string& name, Compute compute) {
   return default_kv_type(compute);
 }
 
+Balance balance_of(const std::string& name) {
+  if (name == "least-loaded") return Balance::least_loaded;
+  if (name == "round-robin") return Balance::round_robin;
+  return name == "latency" ? Balance::latency : Balance::prefix;
+}
+
 Batching batching_of(const std::string& name) {
   if (name == "dynamic") return Batching::dynamic;
   return name == "static" ? Batching::fixed : Batching::continuous;
@@ -33,6 +39,7 @@ EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
   engine.kv_memory_bytes = options.kv_cache_memory_bytes;
   engine.itl_target_ms = options.itl_target_ms;
   engine.max_in_flight = options.max_in_flight;
+  engine.balance = balance_of(options.balance);
   engine.batching = {.policy = batching_of(options.batching),
                      .max_batch_size = options.max_batch_size,
                      .max_wait_s = options.max_wait_ms * 1e-3,

@@ -29,6 +29,7 @@ constexpr int64_t kMaxKvBytes = int64_t{1} << 46;
 
 constexpr std::string_view kComputeNames[] = {"auto", "int8", "bf16", "f32"};
 constexpr std::string_view kKvTypeNames[] = {"auto", "bfloat16", "float32", "int8"};
+constexpr std::string_view kBalanceNames[] = {"prefix", "least-loaded", "round-robin", "latency"};
 constexpr std::string_view kBatchingNames[] = {"continuous", "dynamic", "static"};
 constexpr std::string_view kIsaNames[] = {"auto", "portable", "avx2", "avx512", "vnni", "bf16"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
@@ -174,6 +175,12 @@ std::vector<OptionRow> engine_rows(ServeOptions& options) {
                .value_name = "N",
                .help = "micro-batches in flight; 0: as many as stages, 2 with one"},
               options.max_in_flight, {0, kMaxInFlight}),
+      choice({.name = "balance",
+              .value_name = "POLICY",
+              .help =
+                  "which replica gets a request: prefix (fewest tokens to run, cached ones not counted), least-loaded, "
+                  "round-robin or latency"},
+             options.balance, kBalanceNames),
       choice(
           {.name = "batching",
            .value_name = "POLICY",

@@ -35,6 +35,7 @@ struct ServeOptions {
   int prefix_cache_ttl_s = 0;                 ///< unused prefixes are forgotten after so long; 0: never
   bool prefix_cache_per_key = true;           ///< API keys share no prefixes
   std::map<std::string, int> tenant_weights;  ///< by `user`, or "key N"
+  std::string balance = "prefix";             ///< prefix, least-loaded, round-robin or latency
   std::string batching = "continuous";        ///< continuous, dynamic or static
   int max_batch_size = 0;                     ///< sequences of a batch; 0: max_num_seqs
   int max_wait_ms = 50;                       ///< for a batch to become full, unless continuous

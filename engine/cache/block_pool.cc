@@ -73,13 +73,14 @@ std::optional<int> BlockPool::lookup(const PrefixKey& parent, std::span<const To
   return block;
 }
 
-int BlockPool::count_cached_in_use(const PrefixKey& root, std::span<const TokenId> tokens) const {
+BlockPool::Cached BlockPool::count_cached(const PrefixKey& root, std::span<const TokenId> tokens) const {
   PrefixKey parent = root;
-  int count = 0;
+  Cached count;
   for (; tokens.size() >= kBlockTokens; tokens = tokens.subspan(kBlockTokens)) {
     const Block* found = find(parent, tokens.first(kBlockTokens));
     if (!found) break;
-    if (found->references > 0) ++count;
+    ++count.found;
+    if (found->references > 0) ++count.in_use;
     parent = found->key;
   }
   return count;

@@ -50,8 +50,11 @@ class BlockPool {
 
   /// A cached block that follows `parent` with exactly these tokens; takes a reference. Nothing when there is none.
   std::optional<int> lookup(const PrefixKey& parent, std::span<const TokenId> tokens);
-  /// How many of the blocks that lookup() would find for this prompt are in use, and so cost no free block.
-  int count_cached_in_use(const PrefixKey& root, std::span<const TokenId> tokens) const;
+  /// The blocks that lookup() would find for this prompt, and how many of them are in use, and so cost no free block.
+  struct Cached {
+    int found = 0, in_use = 0;
+  };
+  Cached count_cached(const PrefixKey& root, std::span<const TokenId> tokens) const;
   /// Says what a used block holds once it is full. The first block with a content keeps it.
   void publish(int block, const PrefixKey& parent, std::span<const TokenId> tokens);
 

@@ -34,6 +34,9 @@ class Replica {
     return batch;
   }
 
+  /// What a token takes, of all kinds and on average over the last micro-batches; 1 before the first.
+  double seconds_per_token() const { return seconds_per_token_; }
+
   /// The layers of this micro-batch have run; it is being sampled.
   void note_layers_done(uint64_t number) { layers_done_ = number; }
 
@@ -44,6 +47,7 @@ class Replica {
   }
 
  private:
+  static constexpr double kSlowly = 0.05;
   struct SentPlan {
     uint64_t number = 0;
     int num_prompt_tokens = 0, num_decodes = 0;
@@ -66,6 +70,10 @@ class Replica {
     const SentPlan plan = sent_.front();
     sent_.pop_front();
     const double begin_s = num_stages_ == 1 ? std::max(plan.time_s, last_result_s_) : plan.time_s;
+    const int num_tokens = plan.num_prompt_tokens + plan.num_decodes;
+    const double taken = (now_s - std::max(plan.time_s, last_result_s_)) / num_tokens;
+    seconds_per_token_ += (first_ ? 1 : kSlowly) * (taken - seconds_per_token_);
+    first_ = false;
     last_result_s_ = now_s;
     pace_.observe(plan.num_prompt_tokens, plan.num_decodes, now_s - begin_s);
     scheduler_.set_prompt_limit(pace_.limit(scheduler_.options().max_batch_tokens));
@@ -77,6 +85,8 @@ class Replica {
   uint64_t layers_done_ = 0;
   std::deque<SentPlan> sent_;  ///< without a result
   double last_result_s_ = 0;
+  double seconds_per_token_ = 1;
+  bool first_ = true;
 };
 
 }  // namespace echelon

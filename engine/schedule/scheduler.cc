@@ -178,7 +178,7 @@ void Scheduler::admit_waiting(Draft& draft) {
 int Scheduler::num_free_needed(const Sequence& sequence) const {
   const int total = blocks_for(static_cast<int64_t>(sequence.tokens.size()));
   return total -
-         std::max(num_shareable(sequence), pool_.count_cached_in_use(root_key(sequence.cache_salt), sequence.tokens));
+         std::max(num_shareable(sequence), pool_.count_cached(root_key(sequence.cache_salt), sequence.tokens).in_use);
 }
 
 /// Full prompt blocks that choice 0 of the same request holds.
@@ -422,6 +422,10 @@ std::optional<FinishReason> Scheduler::finish_reason(const Sequence& sequence, T
   }
   if (sequence.num_output() >= sequence.sampling.max_tokens) return FinishReason::length;
   return std::nullopt;
+}
+
+int Scheduler::num_cached_tokens(std::span<const TokenId> prompt, uint64_t cache_salt) const {
+  return pool_.count_cached(root_key(cache_salt), prompt).found * kBlockTokens;
 }
 
 int64_t Scheduler::load() const {

@@ -15,6 +15,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -87,6 +88,8 @@ class Scheduler {
   const SchedulerOptions& options() const { return options_; }
   /// Tokens still to run over all sequences: how loaded this replica is.
   int64_t load() const;
+  /// Of the beginning of a prompt, that the prefix cache holds now.
+  int num_cached_tokens(std::span<const TokenId> prompt, uint64_t cache_salt) const;
   const Sequence* find(SequenceId id) const;
   /// Aborts when an invariant does not hold. O(blocks + sequences).
   void check_integrity() const;
