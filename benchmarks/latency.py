@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 
-from load import FIRST_TOKEN_ID, Load
+from load import FIRST_TOKEN_ID, Load, quantile
 from machine import Quiet, heading, median_and_range, number, say, table
 from servers import MODELS, Echelon
 
@@ -91,7 +91,7 @@ def stream(port, seed, prompts=()):
 
 def measure_stream(model, target_ms, rounds, quiet):
     """One row of the table: medians over the rounds of one server."""
-    alone, worst_alone, worst, ratios, took = [], [], [], [], []
+    alone, worst_alone, worst, ratios, p99, took = [], [], [], [], [], []
     with Echelon(model, 1, ["--itl-target-ms", str(target_ms)]) as server:
         port = server.server.port
         stream(port, 0)
@@ -104,6 +104,7 @@ def measure_stream(model, target_ms, rounds, quiet):
             worst_alone.append(max(undisturbed))
             worst.append(max(disturbed))
             ratios.append(worst[-1] / alone[-1])
+            p99.append(quantile(disturbed, 0.99) / alone[-1])
             took.append(seconds)
             say(f"target {target_ms} ms: worst {worst[-1]:.1f} ms, {ratios[-1]:.1f}x the median of {alone[-1]:.2f}")
     rate = NUM_PROMPTS * PROMPT_TOKENS / statistics.median(took)
@@ -113,6 +114,7 @@ def measure_stream(model, target_ms, rounds, quiet):
         f"{number(statistics.median(worst_alone))} ms",
         median_and_range(worst) + " ms",
         median_and_range(ratios) + "x",
+        median_and_range(p99) + "x",
         f"{rate:,.0f} tok/s",
     ]
 
@@ -140,7 +142,7 @@ def main():
     quiet = Quiet()
     rows = [measure_stream(arguments.model, target, arguments.rounds, quiet) for target in arguments.targets]
     print(heading(f"A stream while {NUM_PROMPTS} prompts of {PROMPT_TOKENS} tokens arrive: {arguments.model}"))
-    columns = ["target", "alone, median", "alone, worst", "beside prompts, worst", "against alone", "prompts"]
+    columns = ["target", "alone, median", "alone, worst", "beside prompts, worst", "against alone", "p99 against alone", "prompts, also after the stream"]
     print(table(columns, rows))
     first, again = measure_repeated(arguments.model, quiet)
     print(heading(f"A prompt of {PROMPT_TOKENS} tokens, twice: time to the first token"))

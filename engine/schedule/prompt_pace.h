@@ -17,24 +17,24 @@ class PromptPace {
       decode_s_ += (decode_s_ == 0 ? 1 : kSlowly) * (seconds - decode_s_);
       return;
     }
-    const double added = std::max(0.0, seconds - (num_decodes > 0 ? decode_s_ : 0)) / num_prompt_tokens;
+    double added = std::max(0.0, seconds - (num_decodes > 0 ? decode_s_ : 0)) / num_prompt_tokens;
+    if (token_s_ > 0) added = std::min(added, kMostGrowth * token_s_);  // a machine's hiccup is not a price
     // Dearer tokens count at once, as the context of a prompt grows; cheaper ones have to go on for a while.
     token_s_ += (token_s_ == 0 ? 1 : added > token_s_ ? kAtOnce : kSlowly) * (added - token_s_);
   }
 
-  /// In [1, most]. Always some, so that prompts come to an end.
+  /// In [1, most]. Where decodes alone take longer than the target, prompts still get a quarter of that time more, so
+  /// that they come to an end.
   int limit(int most) const {
     if (target_s_ == 0) return most;
     if (token_s_ <= 0) return std::min(most, kFirstTokens);
-    const double tokens = (target_s_ - decode_s_) / token_s_;
-    return static_cast<int>(
-        std::clamp(tokens, static_cast<double>(std::min(most, kLeastTokens)), static_cast<double>(most)));
+    const double tokens = std::max(target_s_ - decode_s_, kLeastShare * decode_s_) / token_s_;
+    return static_cast<int>(std::clamp(tokens, 1.0, static_cast<double>(most)));
   }
 
  private:
-  static constexpr double kSlowly = 0.1, kAtOnce = 0.5;
+  static constexpr double kSlowly = 0.1, kAtOnce = 0.5, kMostGrowth = 2, kLeastShare = 0.25;
   static constexpr int kFirstTokens = 32;  ///< before anything is known
-  static constexpr int kLeastTokens = 8;
   double target_s_;
   double decode_s_ = 0, token_s_ = 0;
 };

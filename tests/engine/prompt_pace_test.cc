@@ -40,10 +40,18 @@ TEST(PromptPace, FollowsTokensThatBecomeDearerAtOnce) {
 TEST(PromptPace, LeavesSomethingWhenDecodesAloneTakeLonger) {
   PromptPace pace(0.010);
   pace.observe(0, 64, 0.030);
-  pace.observe(8, 64, 0.031);
-  EXPECT_GE(pace.limit(kMost), 1);
-  EXPECT_LE(pace.limit(kMost), 8);
+  pace.observe(10, 64, 0.035);
+  EXPECT_NEAR(pace.limit(kMost), 15, 1) << "a quarter of 30 ms, at 0.5 ms each";
   EXPECT_EQ(pace.limit(4), 4);
+  for (int i = 0; i < 20; ++i) pace.observe(1, 64, 10);
+  EXPECT_EQ(pace.limit(kMost), 1);
+}
+
+TEST(PromptPace, ForgetsOneHiccupSoon) {
+  PromptPace pace(0.010);
+  for (int i = 0; i < 50; ++i) pace.observe(0, 4, 0.002), pace.observe(100, 4, 0.006);
+  pace.observe(100, 4, 0.5);
+  EXPECT_GE(pace.limit(kMost), 120);
 }
 
 TEST(PromptPace, TakesTimesThatCannotBe) {
