@@ -11,6 +11,7 @@
 #include "kernels/cuda/devices.h"
 #include "launch/commands/plan.h"
 #include "launch/commands/serve.h"
+#include "launch/commands/simulate.h"
 #include "parallel/nccl/nccl_library.h"
 
 namespace {
@@ -19,6 +20,7 @@ constexpr char kUsage[] =
     "usage: echelon serve MODEL [options]   serve a model; start it on every rank with launch/run, mpirun or srun\n"
     "       echelon serve --help            its options\n"
     "       echelon plan MODEL [options]    which layouts hold a model, what a rank needs, how fast it is at best\n"
+    "       echelon simulate MODEL [options]  what clients of a job that does not exist yet would see\n"
     "       echelon version\n";
 
 /// What the binary was built with and what this machine has. Throws Error for a device that cannot be described.
@@ -43,6 +45,7 @@ int main(int argc, char** argv) {
   const std::string command = arguments.empty() ? "" : arguments[0];
   if (command == "serve") return echelon::serve({arguments.begin() + 1, arguments.end()});
   if (command == "plan") return echelon::plan({arguments.begin() + 1, arguments.end()});
+  if (command == "simulate") return echelon::simulate({arguments.begin() + 1, arguments.end()});
   if (command == "version" || command == "--version") {
     try {
       print_version();

@@ -1,8 +1,12 @@
 #include "launch/plan_options.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <limits>
 
 #include "engine/planner/device_table.h"
+#include "kernels/base/error.h"
 #include "kernels/base/limits.h"
 #include "launch/option_table.h"
 
@@ -13,6 +17,9 @@ constexpr int kMaxConcurrency = 1 << 20;
 constexpr int64_t kMaxMemory = int64_t{1} << 46;
 constexpr int64_t kMaxRate = int64_t{1} << 60;
 constexpr double kMaxPrice = 1e6;
+constexpr double kMaxRequestRate = 1e6;
+constexpr int kMaxRequests = 1 << 20;
+constexpr size_t kMaxSweep = 64;
 
 OptionRow device_row(std::string& target) {
   std::vector<std::string_view> names{"cpu"};
@@ -74,6 +81,52 @@ std::vector<OptionRow> own_rows(PlanOptions& options) {
   };
 }
 
+OptionRow concurrencies_row(std::vector<int>& target) {
+  OptionRow row = base_row({.name = "sweep-concurrency",
+                            .value_name = "N,N,..",
+                            .help = "clients, each with one request at a time: a row of the table for each"},
+                           OptionShape::list);
+  row.set = [&target](std::span<const std::string> values) {
+    target = parse_integer_list(values, {1, kMaxConcurrency}, kMaxSweep);
+  };
+  row.get = [&target] { return fmt::format("[{}]", fmt::join(target, ", ")); };
+  return row;
+}
+
+OptionRow rates_row(std::vector<double>& target) {
+  OptionRow row = base_row({.name = "sweep-rate",
+                            .value_name = "R,R,..",
+                            .help = "requests a second, at random: a row of the table for each"},
+                           OptionShape::list);
+  row.set = [&target](std::span<const std::string> values) {
+    std::vector<double> rates;
+    for (const std::string& value : values) {
+      for (size_t from = 0; from <= value.size();) {
+        const size_t comma = std::min(value.find(',', from), value.size());
+        rates.push_back(parse_decimal(value.substr(from, comma - from), kMaxRequestRate));
+        if (rates.back() <= 0) throw BadValue("holds a rate of 0");
+        from = comma + 1;
+      }
+    }
+    if (rates.size() > kMaxSweep) throw BadValue(fmt::format("more than {} rates", kMaxSweep));
+    target = std::move(rates);
+  };
+  row.get = [&target] { return fmt::format("[{}]", fmt::join(target, ", ")); };
+  return row;
+}
+
+std::vector<OptionRow> simulate_rows(SimulateOptions& options) {
+  return {
+      integer({.name = "requests", .value_name = "N", .help = "of each row"}, options.requests, {1, kMaxRequests},
+              true),
+      concurrencies_row(options.concurrencies),
+      rates_row(options.rates),
+      integer({.name = "arrival-seed", .value_name = "N", .help = "of the times of --sweep-rate"}, options.seed,
+              {0, std::numeric_limits<int>::max()}),
+      text({.name = "svg", .value_name = "FILE", .help = "a plot of throughput and latencies"}, options.svg),
+  };
+}
+
 std::string for_shell(const std::string& text) {
   const bool plain = std::all_of(text.begin(), text.end(), [](unsigned char c) {
     return std::isalnum(c) != 0 || std::string_view("-_./,:=+@%").find(static_cast<char>(c)) != std::string_view::npos;
@@ -105,6 +158,30 @@ PlanInvocation parse_plan(const std::vector<std::string>& arguments, const Envir
   for (OptionRow& row : own_rows(invocation.options)) command.rows.push_back(std::move(row));
   static_cast<Invocation&>(invocation) = parse_command(command, arguments, environment);
   return invocation;
+}
+
+SimulateInvocation parse_simulate(const std::vector<std::string>& arguments, const Environment& environment) {
+  SimulateInvocation invocation;
+  SimulateOptions& options = invocation.options;
+  Command command{.name = "simulate", .rows = serve_rows(options.plan.serve)};
+  for (OptionRow& row : own_rows(options.plan)) command.rows.push_back(std::move(row));
+  for (OptionRow& row : simulate_rows(options)) command.rows.push_back(std::move(row));
+  static_cast<Invocation&>(invocation) = parse_command(command, arguments, environment);
+  if (!options.rates.empty() && !options.concurrencies.empty())
+    throw Error(Part::launch, "--sweep-rate and --sweep-concurrency: one of them");
+  return invocation;
+}
+
+std::string simulate_help() {
+  std::string out =
+      "usage: echelon simulate MODEL [options]\n\n"
+      "Runs the scheduler of serve on a virtual clock, over ranks whose times are those of echelon plan, and says "
+      "what\n"
+      "clients would see. Reads the headers of MODEL alone. Takes every option of serve and plan, too.\n\n";
+  SimulateOptions presets;
+  for (const OptionRow& row : simulate_rows(presets)) out += option_help(row);
+  for (const OptionRow& row : own_rows(presets.plan)) out += option_help(row);
+  return out;
 }
 
 std::string plan_help() {

@@ -28,6 +28,24 @@ struct PlanInvocation : Invocation {
   PlanOptions options;
 };
 
+struct SimulateOptions {
+  PlanOptions plan;
+  int requests = 256;
+  int seed = 0;                    ///< of random arrivals
+  std::vector<double> rates;       ///< requests a second, a row for each; empty: clients
+  std::vector<int> concurrencies;  ///< clients, a row for each; empty: the one of plan
+  std::string svg;                 ///< file for a plot; empty: none
+};
+
+struct SimulateInvocation : Invocation {
+  SimulateOptions options;
+};
+
+/// As parse_command().
+SimulateInvocation parse_simulate(const std::vector<std::string>& arguments, const Environment& environment);
+
+std::string simulate_help();
+
 /// As parse_command().
 PlanInvocation parse_plan(const std::vector<std::string>& arguments, const Environment& environment);
 

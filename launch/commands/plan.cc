@@ -2,15 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
-#include "engine/host_memory.h"
-#include "engine/model/open_model.h"
-#include "engine/planner/host_ceiling.h"
 #include "kernels/base/error.h"
-#include "kernels/base/limits.h"
 #include "kernels/base/log.h"
-#include "launch/engine_settings.h"
+#include "launch/plan_inputs.h"
 #include "launch/plan_options.h"
 #include "launch/plan_report.h"
 
@@ -19,90 +13,18 @@ namespace {
 
 constexpr int kNothingFits = 1, kModelFault = 1, kUsage = 2;
 
-/// The device of the options, with the figures that the user gave in place of its own.
-Device device_of(const PlanOptions& options, const EngineOptions& settings, int ranks_per_host) {
-  Device device;
-  if (const Device* known = find_device(options.device)) {
-    device = *known;
-  } else {
-    device =
-        measure_host({.isa = settings.isa, .threads_per_rank = settings.num_threads, .ranks_per_host = ranks_per_host});
-  }
-  const auto given = [&](int64_t value, const char* flag) {
-    if (value > 0) device.source += fmt::format("; {} given", flag);
-    return value > 0;
-  };
-  if (given(options.memory_bandwidth, "--memory-bandwidth")) {
-    device.rank.bytes_per_s = static_cast<double>(options.memory_bandwidth);
-    device.host.bytes_per_s = 0;
-  }
-  if (given(options.flops, "--flops")) {
-    const auto rate = static_cast<double>(options.flops);
-    device.rank.products = {rate, rate, rate};
-    device.rank.attention = rate;
-    device.host.products = {};
-    device.host.attention = 0;
-  }
-  if (given(options.network_bandwidth, "--network-bandwidth"))
-    device.between_hosts.bytes_per_s = static_cast<double>(options.network_bandwidth);
-  return device;
-}
-
-int num_ranks(const PlanOptions& options) {
-  if (options.ranks > 0) return options.ranks;
-  int64_t product = 1;
-  for (const int size :
-       {options.serve.tensor_parallel_size, options.serve.pipeline_parallel_size, options.serve.data_parallel_size})
-    product *= std::max(size, 1);
-  if (product > kMaxRanks) throw Error(Part::launch, fmt::format("{} ranks; 1 to {} are possible", product, kMaxRanks));
-  return static_cast<int>(product);
-}
-
-int ranks_per_host(const PlanOptions& options, int num_ranks) {
-  if (options.ranks_per_host > 0) return std::min(options.ranks_per_host, num_ranks);
-  const Device* known = find_device(options.device);
-  return std::min(known == nullptr ? num_ranks : known->ranks_per_host, num_ranks);
-}
-
-RankHosts hosts_of(const PlanOptions& options, const Device& device, int num_ranks, int per_host) {
-  RankHosts hosts{.host_of_rank = {}, .rank_bytes = {}, .kv_share = device.kv_share};
-  uint64_t rank_bytes = static_cast<uint64_t>(options.memory);
-  if (rank_bytes == 0) rank_bytes = device.memory_bytes;
-  if (rank_bytes == 0) rank_bytes = available_host_bytes() / static_cast<uint64_t>(per_host);
-  for (int rank = 0; rank < num_ranks; ++rank) {
-    hosts.host_of_rank.push_back(rank / per_host);
-    hosts.rank_bytes.push_back(rank_bytes);
-  }
-  return hosts;
-}
-
-void check_load(const Load& load, int64_t longest) {
-  if (load.sequence_tokens() <= longest) return;
-  throw Error(Part::launch,
-              fmt::format("--prompt {} and --output {} are {} tokens, more than one sequence may have: {}",
-                          load.prompt_tokens, load.output_tokens, load.sequence_tokens(), longest));
-}
-
 PlanReport make_report(const PlanInvocation& invocation) {
   const PlanOptions& options = invocation.options;
-  const int ranks = num_ranks(options), per_host = ranks_per_host(options, ranks);
-  const EngineOptions settings = engine_options(options.serve, per_host);
-  const OpenModel model = open_model(settings.model);
-  PlanReport report{.model = options.serve.model, .family = model.files.spec.family};
-  report.load = {.prompt_tokens = options.prompt,
-                 .output_tokens = options.output,
-                 .concurrency = options.concurrency > 0 ? options.concurrency : settings.max_num_seqs};
-  check_load(report.load, max_sequence_tokens(settings, model.files.spec));
+  PlanInputs inputs = plan_inputs(options);
+  PlanReport report{.model = options.serve.model, .family = inputs.model.files.spec.family};
+  report.load = inputs.load;
   report.cost_per_rank_hour = options.cost_per_gpu_hour;
   report.serve_flags = serve_flags(invocation);
-  const LayoutSizes wanted{.dp = options.serve.data_parallel_size,
-                           .tp = options.serve.tensor_parallel_size,
-                           .pp = options.serve.pipeline_parallel_size};
-  possible_layouts(wanted, ranks);  // a layout that cannot be is said before anything is measured
-  report.device = device_of(options, settings, per_host);
-  report.hosts = hosts_of(options, report.device, ranks, per_host);
-  report.layouts = plan_layouts(model.files, settings, report.device, report.hosts, report.load, wanted);
-  report.served_by_default = layout_to_serve(model.files, settings, report.hosts).sizes;
+  report.layouts =
+      plan_layouts(inputs.model.files, inputs.settings, inputs.device, inputs.hosts, inputs.load, inputs.wanted);
+  report.served_by_default = layout_to_serve(inputs.model.files, inputs.settings, inputs.hosts).sizes;
+  report.device = std::move(inputs.device);
+  report.hosts = std::move(inputs.hosts);
   return report;
 }
 

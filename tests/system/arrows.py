@@ -24,7 +24,7 @@ ENGINE = {  # folder inside engine: the others it may include; files directly in
     "sample": set(),
     "model": {"cache", "weights"},
     "schedule": {"cache"},
-    "planner": {"model"},  # what a layout holds and how fast it is
+    "planner": {"model", "schedule"},  # what a layout holds and how fast it is; the simulation schedules
     "stage": {"model", "cache", "weights", "sample"},  # the last stage samples
 }
 # Plain data that crosses folders of engine: the plan, made by schedule and carried out by stage, and its bytes.
