@@ -54,6 +54,8 @@ class Engine {
   virtual void stop_choice(RequestHandle handle, int choice) = 0;
 
   virtual EngineMetrics metrics() const = 0;
+  /// Any thread. The last micro-batches on every stage, the oldest of each replica first.
+  virtual std::vector<TracedMicroBatch> pipeline() const = 0;
 };
 
 }  // namespace echelon

@@ -1,17 +1,40 @@
 #include "engine/rank_messages.h"
 
+#include <cmath>
+
 #include "engine/schedule/wire.h"
 
 namespace echelon {
 namespace {
 
-constexpr uint8_t kStatusTag = 'S', kOrderTag = 'O';
+constexpr uint8_t kStatusTag = 'S', kOrderTag = 'O', kStatusVersion = 2;
+
+/// Every double of a RankMetrics that travels, for writing and for reading.
+template <typename Metrics, typename F>
+void for_each_double(Metrics& m, F&& f) {
+  for (auto* value : {&m.cpu_seconds, &m.busy_seconds, &m.sampling_seconds, &m.wait.plan, &m.wait.activations,
+                      &m.wait.send, &m.wait.exchange, &m.load_seconds, &m.work.bytes, &m.ceiling.bytes})
+    f(*value);
+  for (auto* work : {&m.work, &m.ceiling}) {
+    for (auto& value : work->operations) f(value);
+  }
+}
+
+std::vector<SpanAge> get_spans(WireReader& in) {
+  std::vector<SpanAge> spans = in.get_all<SpanAge>("spans");
+  if (spans.size() > kMaxSpans) throw WireError("status message has too many spans");
+  for (const SpanAge& span : spans) {
+    if (span.begin_us < span.end_us) throw WireError("status message has a span that ends before it begins");
+  }
+  return spans;
+}
 
 }  // namespace
 
 std::vector<std::byte> encode(const RankStatus& status) {
   WireWriter out;
   out.put(kStatusTag);
+  out.put(kStatusVersion);
   out.put(static_cast<uint8_t>(status.phase));
   out.put(status.settings_digest);
   out.put(status.max_blocks);
@@ -19,8 +42,10 @@ std::vector<std::byte> encode(const RankStatus& status) {
   const RankMetrics& m = status.metrics;
   for (const int value : {m.rank, m.dp, m.pp, m.tp}) out.put(value);
   out.put_text(m.host);
-  for (const double value : {m.cpu_seconds, m.busy_seconds, m.wait_seconds, m.load_seconds}) out.put(value);
+  for_each_double(m, [&](double value) { out.put(value); });
   for (const uint64_t value : {m.resident_bytes, m.weight_bytes, m.kv_bytes, m.activation_bytes}) out.put(value);
+  out.put(status.first_span);
+  out.put_all(std::span(status.spans));
   return out.take();
 }
 
@@ -41,6 +66,7 @@ bool is_start_order(std::span<const std::byte> bytes) {
 RankStatus decode_rank_status(std::span<const std::byte> bytes) {
   WireReader in(bytes);
   in.get<uint8_t>("status tag");
+  if (in.get<uint8_t>("status version") != kStatusVersion) throw WireError("status message is of another version");
   RankStatus status;
   const auto phase = in.get<uint8_t>("phase");
   if (phase < 1 || phase > 3) throw WireError("status message has an unknown phase");
@@ -48,13 +74,18 @@ RankStatus decode_rank_status(std::span<const std::byte> bytes) {
   status.settings_digest = in.get<uint64_t>("settings digest");
   status.max_blocks = in.get<int64_t>("max_blocks");
   status.loaded_share = in.get<double>("loaded share");
+  if (!(status.loaded_share >= 0 && status.loaded_share <= 1)) throw WireError("loaded share is not from 0 to 1");
   RankMetrics& m = status.metrics;
   for (int* value : {&m.rank, &m.dp, &m.pp, &m.tp}) *value = in.get<int>("place");
   m.host = in.get_text("host");
-  for (double* value : {&m.cpu_seconds, &m.busy_seconds, &m.wait_seconds, &m.load_seconds})
-    *value = in.get<double>("seconds");
+  for_each_double(m, [&](double& value) {
+    value = in.get<double>("measured");
+    if (!(value >= 0 && std::isfinite(value))) throw WireError("status message has a measure that cannot be");
+  });
   for (uint64_t* value : {&m.resident_bytes, &m.weight_bytes, &m.kv_bytes, &m.activation_bytes})
     *value = in.get<uint64_t>("bytes");
+  status.first_span = in.get<uint64_t>("first span");
+  status.spans = get_spans(in);
   in.finish();
   return status;
 }

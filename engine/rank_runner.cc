@@ -11,6 +11,7 @@
 #include "engine/model/rank_memory.h"
 #include "engine/model/stage_model.h"
 #include "engine/schedule/wire.h"
+#include "engine/stage/timed_communicator.h"
 #include "kernels/base/log.h"
 
 namespace echelon {
@@ -51,6 +52,7 @@ struct RankRunner::Loaded {
   Shard shard;
   StageWeights weights;
   StartOrder order;
+  std::unique_ptr<Communicator> parts;  ///< tensor_group_, timed
   std::unique_ptr<StageModel> stage_model;
 };
 
@@ -101,8 +103,7 @@ void RankRunner::send_status(RankPhase phase, double loaded_share) {
   status_.loaded_share = loaded_share;
   status_.metrics.cpu_seconds = process_cpu_seconds();
   status_.metrics.resident_bytes = resident_bytes();
-  status_.metrics.busy_seconds = clock_.busy_seconds.load(std::memory_order_relaxed);
-  status_.metrics.wait_seconds = clock_.wait_seconds.load(std::memory_order_relaxed);
+  meter_.report(status_);
   control_.send(0, {.kind = MessageKind::status, .payload = encode(status_)});
 }
 
@@ -114,8 +115,8 @@ std::unique_ptr<RankRunner::Loaded> RankRunner::load() {
   auto backend =
       make_cpu_backend({.compute = options_.compute, .num_threads = options_.num_threads, .isa = options_.isa});
   Shard shard = make_shard(model.files.spec, layout_.sizes(), at, cut);
-  auto loaded =
-      std::make_unique<Loaded>(Loaded{std::move(model), std::move(backend), std::move(shard), {}, {}, nullptr});
+  auto loaded = std::make_unique<Loaded>(
+      Loaded{std::move(model), std::move(backend), std::move(shard), {}, {}, nullptr, nullptr});
   const ModelSpec& spec = loaded->model.files.spec;
   const RankMemory memory = rank_memory(loaded->model.files, loaded->shard, *loaded->backend, options_);
   status_.max_blocks =
@@ -148,8 +149,9 @@ std::unique_ptr<RankRunner::Loaded> RankRunner::load() {
   status_.metrics.weight_bytes = loaded->weights.size_bytes();
   status_.metrics.activation_bytes = memory.activations;
   status_.metrics.kv_bytes = static_cast<uint64_t>(num_blocks) * memory.kv_block;
+  loaded->parts = std::make_unique<TimedCommunicator>(tensor_group_, meter_.clock());
   loaded->stage_model =
-      std::make_unique<StageModel>(spec, loaded->shard, std::move(loaded->weights), *loaded->backend, tensor_group_,
+      std::make_unique<StageModel>(spec, loaded->shard, std::move(loaded->weights), *loaded->backend, *loaded->parts,
                                    StageModelOptions{.max_rows = options_.max_batch_tokens,
                                                      .max_model_len = max_sequence_tokens(options_, spec),
                                                      .num_blocks = num_blocks,
@@ -180,7 +182,7 @@ void RankRunner::run_plans(Loaded& loaded) {
   if (!shard.is_first_stage()) neighbours.previous = index_of(near);
   near.pp = shard.place.pp + 1;
   if (!shard.is_last_stage()) neighbours.next = index_of(near);
-  if (layout_.sizes().tp > 1) neighbours.parts = &tensor_group_;
+  if (layout_.sizes().tp > 1) neighbours.parts = loaded.parts.get();
   const SlotLimits limits{.num_slots = options_.max_num_seqs,
                           .num_blocks = status_.max_blocks,
                           .vocab = spec.vocab,
@@ -188,15 +190,19 @@ void RankRunner::run_plans(Loaded& loaded) {
                           .max_model_len = max_sequence_tokens(options_, spec)};
   const bool is_sampler = shard.is_last_stage() && shard.place.tp == 0;
   Stage stage(*loaded.stage_model, limits, neighbours, shard.is_last_stage(), is_sampler, spec.vocab,
-              loaded.order.end_tokens, clock_);
+              loaded.order.end_tokens, meter_.clock());
   send_status(RankPhase::ready, 1);
+  meter_.set_profile(stage_profile(loaded.model.files, shard, *loaded.backend, options_));
 
   auto last_status = SteadyClock::now();
   uint64_t last_number = 0;
   const int num_stages = layout_.sizes().pp;
   const bool plans_ahead = num_stages == 1 && micro_batches_in_flight(options_, num_stages) > 1;
   while (true) {
+    const auto waiting_since = SteadyClock::now();
     const std::optional<ControlMessage> message = next_message(kStatusIntervalMs);
+    if (!message && !meter_.has_ceiling()) meter_.measure_ceiling(options_, place_.ranks_on_host);  // idle for a second
+    meter_.note_plan_wait(seconds_since(waiting_since));
     if (SteadyClock::now() - last_status >= std::chrono::milliseconds(kStatusIntervalMs)) {
       send_status(RankPhase::running, 1);
       last_status = SteadyClock::now();
@@ -217,6 +223,7 @@ void RankRunner::run_plans(Loaded& loaded) {
       control_.send(
           0, {.kind = MessageKind::result, .epoch = batch.epoch, .number = batch.number, .payload = encode(*result)});
     }
+    meter_.note_ran(batch);
   }
 }
 

@@ -11,6 +11,7 @@
 
 #include "engine/engine_options.h"
 #include "engine/rank_messages.h"
+#include "engine/rank_meter.h"
 #include "engine/stage/stage.h"
 #include "parallel/communicator.h"
 #include "parallel/control_channel.h"
@@ -52,7 +53,7 @@ class RankRunner {
   Communicator& replica_group_;
   ControlChannel& control_;
   RankStatus status_;
-  StageClock clock_;
+  RankMeter meter_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -36,7 +36,8 @@ ServingEngine::ServingEngine(EngineOptions options, const Layout& layout, Contro
       layout_(layout),
       control_(control),
       callbacks_(std::move(callbacks)),
-      placement_(options_.balance) {
+      placement_(options_.balance),
+      monitor_(layout) {
   for (int replica = 0; replica < layout.sizes().dp; ++replica) replica_ranks_.push_back(layout.replica(replica));
   statuses_.resize(layout.num_ranks());
   heard_.resize(layout.num_ranks());

@@ -22,6 +22,7 @@
 #include "engine/deadlines.h"
 #include "engine/engine.h"
 #include "engine/engine_options.h"
+#include "engine/pipeline_monitor.h"
 #include "engine/rank_messages.h"
 #include "engine/schedule/placement.h"
 #include "engine/schedule/replica.h"
@@ -61,6 +62,7 @@ class ServingEngine final : public Engine {
   void cancel(RequestHandle handle) override;
   void stop_choice(RequestHandle handle, int choice) override;
   EngineMetrics metrics() const override;
+  std::vector<TracedMicroBatch> pipeline() const override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -149,8 +151,7 @@ class ServingEngine final : public Engine {
   SequenceId next_sequence_ = 1;
   uint64_t next_order_ = 1;
   EngineMetrics metrics_;
-  double active_seconds_ = 0;
-  Clock::time_point active_since_{};
+  PipelineMonitor monitor_;
   std::thread thread_;
 };
 

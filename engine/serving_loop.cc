@@ -149,6 +149,7 @@ void ServingEngine::handle_status(int rank, const RankStatus& status) {
     return;
   }
   statuses_.at(rank) = status;
+  monitor_.note_status(rank, status, seconds_now());
   heard_.at(rank) = true;
   if (!serving_ && !draining_ && status.phase == RankPhase::opened) {
     double share = 1;
@@ -221,21 +222,17 @@ void ServingEngine::plan() {
         }
       }
       const std::vector<std::byte> bytes = encode(*batch);
+      metrics_.plan_bytes += bytes.size() * replica_ranks_[replica].size();
       // The last stages first: they wait for hidden states anyway, the first stage starts at once.
       for (auto rank = replica_ranks_[replica].rbegin(); rank != replica_ranks_[replica].rend(); ++rank) {
         control_.send(*rank,
                       {.kind = MessageKind::plan, .epoch = batch->epoch, .number = batch->number, .payload = bytes});
       }
     }
+    monitor_.note_in_flight(static_cast<int>(replica), replicas_[replica]->scheduler().num_in_flight(), seconds_now());
   }
-  const bool in_flight = std::any_of(replicas_.begin(), replicas_.end(),
-                                     [](const auto& replica) { return replica->scheduler().num_in_flight() > 0; });
-  if (in_flight && !any_in_flight_) {
-    active_since_ = Clock::now();
-    last_progress_ms_ = milliseconds_now();
-  } else if (!in_flight && any_in_flight_) {
-    active_seconds_ += seconds_between(active_since_, Clock::now());
-  }
+  const bool in_flight = monitor_.num_in_flight() > 0;
+  if (in_flight && !any_in_flight_) last_progress_ms_ = milliseconds_now();
   any_in_flight_ = in_flight;
 }
 
@@ -251,6 +248,8 @@ void ServingEngine::handle_result(int rank, const ControlMessage& message) {
   ++metrics_.steps;
   last_progress_ms_ = milliseconds_now();
 }
+
+std::vector<TracedMicroBatch> ServingEngine::pipeline() const { return monitor_.trace(seconds_now()); }
 
 void ServingEngine::fail(const std::string& reason) {
   if (stopped_) return;
@@ -276,14 +275,10 @@ void ServingEngine::publish_metrics() {
   if (now.kv_blocks_total > 0) {
     now.kv_usage = 1.0 - static_cast<double>(now.kv_blocks_free) / static_cast<double>(now.kv_blocks_total);
   }
-  double busy = 0;
-  for (const RankStatus& status : statuses_) {
-    now.ranks.push_back(status.metrics);
-    busy += status.metrics.busy_seconds;
-  }
-  const double active = active_seconds_ + (any_in_flight_ ? seconds_between(active_since_, Clock::now()) : 0.0);
-  if (active > 0)
-    now.bubble_share = std::clamp(1.0 - busy / (active * static_cast<double>(statuses_.size())), 0.0, 1.0);
+  now.ranks = monitor_.ranks();
+  now.micro_batches_in_flight = monitor_.num_in_flight();
+  now.bubble_share = monitor_.bubble_share();
+  now.slowest_rank = monitor_.slowest_rank();
   const std::lock_guard lock(mutex_);
   published_ = std::move(now);
 }

@@ -1,5 +1,6 @@
 // Routing, keys, CORS, and the endpoints. Errors of every endpoint leave through refusal().
-// Only paths under /v1, /tokenize and /detokenize ask for a key; health, metrics and version are open, as in vLLM.
+// Only paths under /v1, /tokenize and /detokenize ask for a key; health, metrics, /debug/pipeline and version are open,
+// as in vLLM.
 #include "frontend/api.h"
 
 #include <fmt/format.h>
@@ -14,6 +15,7 @@
 #include "frontend/generation.h"
 #include "frontend/http/offload.h"
 #include "frontend/metrics/exposition.h"
+#include "frontend/metrics/pipeline_body.h"
 #include "frontend/openai/bodies.h"
 #include "frontend/openai/ids.h"
 #include "frontend/openai/prepare.h"
@@ -45,6 +47,7 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"/health/ready", "GET", false, &Api::ready},
     {"/health/live", "GET", false, &Api::live},
     {"/metrics", "GET", false, &Api::metrics},
+    {"/debug/pipeline", "GET", false, &Api::pipeline},
     {"/version", "GET", false, &Api::version},
 });
 constexpr std::string_view kModelPrefix = "/v1/models/";
@@ -283,6 +286,8 @@ asio::awaitable<HttpResponse> Api::metrics(HttpRequest) {
   response.body = metrics_text(engine_.metrics(), metrics_, model == nullptr ? "" : model->name);
   co_return response;
 }
+
+asio::awaitable<HttpResponse> Api::pipeline(HttpRequest) { co_return json_response(pipeline_body(engine_.pipeline())); }
 
 asio::awaitable<HttpResponse> Api::version(HttpRequest) {
   co_return json_response(json::object{{"version", ECHELON_VERSION}});

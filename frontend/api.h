@@ -40,6 +40,7 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> live(HttpRequest request);
   boost::asio::awaitable<HttpResponse> ready(HttpRequest request);
   boost::asio::awaitable<HttpResponse> metrics(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> pipeline(HttpRequest request);
   boost::asio::awaitable<HttpResponse> version(HttpRequest request);
 
  private:

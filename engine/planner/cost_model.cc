@@ -32,14 +32,21 @@ Keys keys_of(const RowGroup& group, int window) {
 }
 
 Keys keys_of_all_layers(const StageProfile& profile, std::span<const RowGroup> rows) {
-  Keys total;
+  Keys total, of_layer;
+  int window = -1;  // of the layer before: neighbours are mostly alike
   for (int64_t layer = profile.shard.layers.first; layer < profile.shard.layers.end(); ++layer) {
-    const int window = profile.spec.layers[static_cast<size_t>(layer)].window;
-    for (const RowGroup& group : rows) {
-      const Keys keys = keys_of(group, window);
-      total.pairs += group.count * keys.pairs;
-      total.distinct += group.count * keys.distinct;
+    const LayerSpec& spec = profile.spec.layers[static_cast<size_t>(layer)];
+    if (spec.window != window) {
+      window = spec.window;
+      of_layer = {};
+      for (const RowGroup& group : rows) {
+        const Keys keys = keys_of(group, window);
+        of_layer.pairs += group.count * keys.pairs;
+        of_layer.distinct += group.count * keys.distinct;
+      }
     }
+    total.pairs += of_layer.pairs;
+    total.distinct += of_layer.distinct;
   }
   return total;
 }
@@ -119,28 +126,34 @@ StageTraffic stage_traffic(const StageProfile& profile, std::span<const RowGroup
   return traffic;
 }
 
-StageCost stage_cost(const StageProfile& profile, std::span<const RowGroup> rows, const Device& device,
-                     const Surroundings& around) {
+StageWork stage_work(const StageProfile& profile, std::span<const RowGroup> rows) {
   const auto count = static_cast<double>(num_rows(rows)), sampled = static_cast<double>(num_sampled(rows));
   const Keys keys = keys_of_all_layers(profile, rows);
   const int64_t head_reads = (num_sampled(rows) + kLogitRows - 1) / kLogitRows;
-
-  StageCost cost;
-  const double bytes = static_cast<double>(profile.layer_bytes) +
-                       static_cast<double>(head_reads) * static_cast<double>(profile.head_bytes) +
-                       keys.distinct * profile.kv_token_bytes;
-  cost.memory = bytes / shared(device.rank.bytes_per_s, device.host.bytes_per_s, around.busy_on_host);
-
+  StageWork work;
+  work.bytes = static_cast<double>(profile.layer_bytes) +
+               static_cast<double>(head_reads) * static_cast<double>(profile.head_bytes) +
+               keys.distinct * profile.kv_token_bytes;
   for (size_t kind = 0; kind < profile.layer_macs.size(); ++kind) {
-    const double macs =
-        count * static_cast<double>(profile.layer_macs[kind]) + sampled * static_cast<double>(profile.head_macs[kind]);
-    if (macs == 0) continue;
-    cost.compute +=
-        kOperationsOfMac * macs / shared(device.rank.products[kind], device.host.products[kind], around.busy_on_host);
+    work.operations[kind] = kOperationsOfMac * (count * static_cast<double>(profile.layer_macs[kind]) +
+                                                sampled * static_cast<double>(profile.head_macs[kind]));
   }
-  const double attention_macs = 2 * keys.pairs * static_cast<double>(profile.shard.heads.count) * profile.spec.head_dim;
-  cost.compute +=
-      kOperationsOfMac * attention_macs / shared(device.rank.attention, device.host.attention, around.busy_on_host);
+  work.operations.back() =
+      kOperationsOfMac * 2 * keys.pairs * static_cast<double>(profile.shard.heads.count) * profile.spec.head_dim;
+  return work;
+}
+
+StageCost stage_cost(const StageProfile& profile, std::span<const RowGroup> rows, const Device& device,
+                     const Surroundings& around) {
+  const StageWork work = stage_work(profile, rows);
+  StageCost cost;
+  cost.memory = work.bytes / shared(device.rank.bytes_per_s, device.host.bytes_per_s, around.busy_on_host);
+  for (size_t kind = 0; kind < device.rank.products.size(); ++kind) {
+    if (work.operations[kind] == 0) continue;
+    cost.compute +=
+        work.operations[kind] / shared(device.rank.products[kind], device.host.products[kind], around.busy_on_host);
+  }
+  cost.compute += work.operations.back() / shared(device.rank.attention, device.host.attention, around.busy_on_host);
 
   const StageTraffic traffic = stage_traffic(profile, rows);
   cost.link = seconds_on(traffic.parts, around.parts_on_one_host ? device.within_host : device.between_hosts) +

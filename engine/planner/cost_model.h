@@ -12,6 +12,7 @@
 #include <span>
 #include <string_view>
 
+#include "engine/engine_metrics.h"
 #include "engine/engine_options.h"
 #include "engine/model/rank_memory.h"
 #include "engine/model/traffic.h"
@@ -37,6 +38,9 @@ struct StageProfile {
   std::array<int64_t, 3> head_macs{};   ///< of one row whose logits are wanted
   double kv_token_bytes = 0;            ///< keys and values of a token in one layer
 };
+
+/// Pure; a few nanoseconds for each row group.
+StageWork stage_work(const StageProfile& profile, std::span<const RowGroup> rows);
 
 StageProfile stage_profile(const ModelFiles& model, const Shard& shard, const Backend& backend,
                            const EngineOptions& options);

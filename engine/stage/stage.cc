@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
 #include "engine/schedule/wire.h"
@@ -12,12 +11,7 @@
 namespace echelon {
 namespace {
 
-using SteadyClock = std::chrono::steady_clock;
-
-void add_seconds(std::atomic<double>& total, SteadyClock::time_point since) {
-  total.store(total.load(std::memory_order_relaxed) + std::chrono::duration<double>(SteadyClock::now() - since).count(),
-              std::memory_order_relaxed);
-}
+StageTime now() { return StageTime::clock::now(); }
 
 }  // namespace
 
@@ -67,14 +61,17 @@ void Stage::put_in_fed_back(const MicroBatch& batch) {
 }
 
 std::optional<StepResult> Stage::run(const MicroBatch& batch, const std::function<void()>& layers_done) {
+  StageTime since = now();
+  const double exchanged = clock_.wait.exchange;
   const std::vector<Segment> segments = slots_.apply(batch);
   put_in_fed_back(batch);
   const BatchView view{.tokens = tokens_, .segments = segments};
-  auto since = SteadyClock::now();
   if (neighbours_.previous >= 0) {
+    const StageTime before = now();
+    clock_.busy_seconds += seconds_between(since, before);
     neighbours_.replica->receive(neighbours_.previous, layers_.hidden_bytes(view.num_rows()));
-    add_seconds(clock_.wait_seconds, since);
-    since = SteadyClock::now();
+    since = now();
+    clock_.wait.activations += seconds_between(before, since);
   } else {
     layers_.embed(view);
   }
@@ -82,14 +79,18 @@ std::optional<StepResult> Stage::run(const MicroBatch& batch, const std::functio
   std::optional<StepResult> result;
   if (is_last_) {
     if (is_sampler_ && layers_done) layers_done();
+    const StageTime before = now();
+    const double exchanged_before = clock_.wait.exchange;
     StepResult sampled = sample(batch, segments);
+    clock_.sampling_seconds += seconds_between(before, now()) - (clock_.wait.exchange - exchanged_before);
     if (is_sampler_) result = std::move(sampled);
   }
-  add_seconds(clock_.busy_seconds, since);
+  const StageTime end = now();
+  clock_.busy_seconds += seconds_between(since, end) - (clock_.wait.exchange - exchanged);
+  clock_.last = {.number = batch.number, .rows = view.num_rows(), .begin = since, .end = end};
   if (neighbours_.next >= 0) {
-    since = SteadyClock::now();
     neighbours_.replica->send(neighbours_.next, layers_.hidden_bytes(view.num_rows()));
-    add_seconds(clock_.wait_seconds, since);
+    clock_.wait.send += seconds_between(end, now());
   }
   return result;
 }

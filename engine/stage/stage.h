@@ -2,7 +2,6 @@
 // the stage after; the last stage's first part samples. Plans are run in the order of their numbers.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -11,14 +10,10 @@
 #include "engine/sample/sampler.h"
 #include "engine/schedule/micro_batch.h"
 #include "engine/stage/slot_table.h"
+#include "engine/stage/stage_clock.h"
 #include "parallel/communicator.h"
 
 namespace echelon {
-
-/// Seconds since the start, readable from any thread.
-struct StageClock {
-  std::atomic<double> busy_seconds{0}, wait_seconds{0};
-};
 
 /// The ranks before and after this one in its replica's group, -1 at the ends; and the parts of this stage, null when
 /// there is one.

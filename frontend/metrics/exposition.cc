@@ -36,39 +36,86 @@ void write_vllm(PrometheusText& out, const EngineMetrics& engine) {
   out.histogram("vllm:request_queue_time_seconds", engine.queue_time, "From arrival to the first micro-batch.");
 }
 
+PrometheusText::Labels labels_of(const RankMetrics& rank) {
+  return {{"rank", std::to_string(rank.rank)},
+          {"dp", std::to_string(rank.dp)},
+          {"pp", std::to_string(rank.pp)},
+          {"tp", std::to_string(rank.tp)},
+          {"host", rank.host}};
+}
+
+PrometheusText::Labels with(PrometheusText::Labels labels, std::string_view name, std::string_view value) {
+  labels.emplace_back(name, value);
+  return labels;
+}
+
+/// One sample a rank. A negative value is one that is not known: no sample.
+struct RankColumn {
+  std::string_view name, help;
+  Type type;
+  double (*value)(const RankMetrics&);
+};
+
+constexpr auto kRankColumns = std::to_array<RankColumn>({
+    {"echelon_stage_busy_seconds_total", "Time a rank spent computing micro-batches.", Type::counter,
+     [](const RankMetrics& rank) { return rank.busy_seconds; }},
+    {"echelon_stage_sampling_seconds_total", "Of it, logits and choosing tokens.", Type::counter,
+     [](const RankMetrics& rank) { return rank.sampling_seconds; }},
+    {"echelon_stage_active_seconds_total", "Time a rank's replica had micro-batches in flight.", Type::counter,
+     [](const RankMetrics& rank) { return rank.active_seconds; }},
+    {"echelon_stage_idle_seconds_total", "Time a rank's replica had none.", Type::counter,
+     [](const RankMetrics& rank) { return rank.idle_seconds; }},
+    {"echelon_stage_bubble_share",
+     "Of the last second with work, what a rank neither computed nor exchanged with parts.", Type::gauge,
+     [](const RankMetrics& rank) { return rank.recent.bubble; }},
+    {"echelon_stage_mfu", "Operations needed, by those that fit the time computing; of the last second with work.",
+     Type::gauge, [](const RankMetrics& rank) { return rank.recent.mfu; }},
+    {"echelon_stage_mbu", "Bytes needed, by those that fit the time computing; of the last second with work.",
+     Type::gauge, [](const RankMetrics& rank) { return rank.recent.mbu; }},
+    {"echelon_stage_bytes_total", "Weights and KV cache that a rank's micro-batches had to read.", Type::counter,
+     [](const RankMetrics& rank) { return rank.work.bytes; }},
+    {"echelon_rank_ceiling_bytes_per_second", "Bytes a rank's threads read from memory, measured.", Type::gauge,
+     [](const RankMetrics& rank) { return rank.ceiling.bytes > 0 ? rank.ceiling.bytes : -1; }},
+    {"echelon_rank_cpu_seconds_total", "Processor time of a rank's process.", Type::counter,
+     [](const RankMetrics& rank) { return rank.cpu_seconds; }},
+    {"echelon_rank_resident_bytes", "Resident memory of a rank's process.", Type::gauge,
+     [](const RankMetrics& rank) { return static_cast<double>(rank.resident_bytes); }},
+    {"echelon_rank_weight_bytes", "Weights a rank holds.", Type::gauge,
+     [](const RankMetrics& rank) { return static_cast<double>(rank.weight_bytes); }},
+    {"echelon_rank_kv_bytes", "KV cache a rank holds.", Type::gauge,
+     [](const RankMetrics& rank) { return static_cast<double>(rank.kv_bytes); }},
+    {"echelon_rank_activation_bytes", "Activations and staging of a rank.", Type::gauge,
+     [](const RankMetrics& rank) { return static_cast<double>(rank.activation_bytes); }},
+    {"echelon_load_seconds", "Time a rank took to load its weights.", Type::gauge,
+     [](const RankMetrics& rank) { return rank.load_seconds; }},
+});
+
 void write_ranks(PrometheusText& out, const EngineMetrics& engine) {
-  struct Column {
-    std::string_view name, help;
-    Type type;
-    double (*value)(const RankMetrics&);
-  };
-  static constexpr auto kColumns = std::to_array<Column>({
-      {"echelon_stage_busy_seconds_total", "Time a rank spent computing micro-batches.", Type::counter,
-       [](const RankMetrics& rank) { return rank.busy_seconds; }},
-      {"echelon_stage_wait_seconds_total", "Time a rank waited for a neighbour's data.", Type::counter,
-       [](const RankMetrics& rank) { return rank.wait_seconds; }},
-      {"echelon_rank_cpu_seconds_total", "Processor time of a rank's process.", Type::counter,
-       [](const RankMetrics& rank) { return rank.cpu_seconds; }},
-      {"echelon_rank_resident_bytes", "Resident memory of a rank's process.", Type::gauge,
-       [](const RankMetrics& rank) { return static_cast<double>(rank.resident_bytes); }},
-      {"echelon_rank_weight_bytes", "Weights a rank holds.", Type::gauge,
-       [](const RankMetrics& rank) { return static_cast<double>(rank.weight_bytes); }},
-      {"echelon_rank_kv_bytes", "KV cache a rank holds.", Type::gauge,
-       [](const RankMetrics& rank) { return static_cast<double>(rank.kv_bytes); }},
-      {"echelon_rank_activation_bytes", "Activations and staging of a rank.", Type::gauge,
-       [](const RankMetrics& rank) { return static_cast<double>(rank.activation_bytes); }},
-      {"echelon_load_seconds", "Time a rank took to load its weights.", Type::gauge,
-       [](const RankMetrics& rank) { return rank.load_seconds; }},
-  });
-  for (const Column& column : kColumns) {
+  for (const RankColumn& column : kRankColumns) {
     out.family(column.name, column.type, column.help);
     for (const RankMetrics& rank : engine.ranks) {
-      out.sample(column.value(rank), {{"rank", std::to_string(rank.rank)},
-                                      {"dp", std::to_string(rank.dp)},
-                                      {"pp", std::to_string(rank.pp)},
-                                      {"tp", std::to_string(rank.tp)},
-                                      {"host", rank.host}});
+      if (const double value = column.value(rank); value >= 0) out.sample(value, labels_of(rank));
     }
+  }
+  out.family(
+      "echelon_stage_wait_seconds_total", Type::counter,
+      "Time a rank waited while its replica had work: for a plan, for activations, to send them, for its parts.");
+  for (const RankMetrics& rank : engine.ranks) {
+    const std::pair<std::string_view, double> causes[] = {{"plan", rank.wait.plan},
+                                                          {"activations", rank.wait.activations},
+                                                          {"send", rank.wait.send},
+                                                          {"exchange", rank.wait.exchange}};
+    for (const auto& [cause, seconds] : causes) out.sample(seconds, with(labels_of(rank), "cause", cause));
+  }
+  out.family("echelon_stage_operations_total", Type::counter, "Operations that a rank's micro-batches needed.");
+  for (const RankMetrics& rank : engine.ranks) {
+    for (size_t i = 0; i < kOperationKinds.size(); ++i)
+      out.sample(rank.work.operations[i], with(labels_of(rank), "kind", kOperationKinds[i]));
+  }
+  out.family("echelon_rank_ceiling_operations_per_second", Type::gauge, "Operations a rank's threads reach, measured.");
+  for (const RankMetrics& rank : engine.ranks) {
+    for (size_t i = 0; i < kOperationKinds.size() && rank.ceiling.bytes > 0; ++i)
+      out.sample(rank.ceiling.operations[i], with(labels_of(rank), "kind", kOperationKinds[i]));
   }
 }
 
@@ -98,9 +145,13 @@ std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, s
   out.gauge("echelon_kv_blocks_total", number(engine.kv_blocks_total), "KV blocks of all replicas.");
   out.gauge("echelon_kv_blocks_free", number(engine.kv_blocks_free), "KV blocks no sequence uses; they may be cached.");
   out.gauge("echelon_slots_in_use", number(engine.slots_in_use), "Slots of sequences that run.");
-  out.gauge("echelon_bubble_share", engine.bubble_share,
-            "Share of stage time without work while there was some.");
+  out.gauge("echelon_bubble_share", engine.bubble_share, "Share of stage time without work while there was some.");
   out.histogram("echelon_step_rows", engine.step_rows, "Rows of a micro-batch.");
+  out.gauge("echelon_micro_batches_in_flight", number(engine.micro_batches_in_flight),
+            "Micro-batches whose result is awaited.");
+  out.counter("echelon_plan_bytes_total", number(engine.plan_bytes), "Bytes of plans sent to the ranks.");
+  out.family("echelon_slowest_rank", Type::gauge, "The rank that computed most of its last second with work.");
+  if (engine.slowest_rank >= 0) out.sample(engine.slowest_rank);
   write_ranks(out, engine);
   write_http(out, http);
   return out.text();

@@ -70,6 +70,59 @@ TEST(LocalCluster, PrefixHitsAndPreemptionChangeNoBit) {
   narrow.expect_nothing_held();
 }
 
+/// Metrics once every rank has told of every micro-batch.
+EngineMetrics metrics_after_work(LocalCluster& cluster) {
+  const auto told = [&](const EngineMetrics& metrics) {
+    const auto batches = cluster.engine().pipeline();
+    return !batches.empty() && batches.back().number == metrics.steps;
+  };
+  EngineMetrics metrics = cluster.engine().metrics();
+  for (int i = 0; i < 1000 && !told(metrics); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    metrics = cluster.engine().metrics();
+  }
+  EXPECT_TRUE(told(metrics));
+  return metrics;
+}
+
+TEST(LocalCluster, RanksSayWhereTheirTimeGoesAndWhatTheirWorkNeeds) {
+  std::array<double, 4> alone{};
+  for (const LayoutSizes sizes : {LayoutSizes{}, LayoutSizes{.pp = 2}, LayoutSizes{.tp = 2, .pp = 2}}) {
+    LocalCluster cluster(small_options(), sizes);
+    cluster.wait_until_ready();
+    cluster.submit(request_of(prompt_of(70), 6))->wait();
+    const EngineMetrics metrics = metrics_after_work(cluster);
+    std::array<double, 4> operations{};
+    for (const RankMetrics& rank : metrics.ranks) {
+      const bool last = rank.pp == sizes.pp - 1;
+      EXPECT_GT(rank.busy_seconds, 0);
+      EXPECT_EQ(rank.sampling_seconds > 0, last);
+      EXPECT_LT(rank.sampling_seconds, rank.busy_seconds);
+      EXPECT_EQ(rank.wait.activations > 0, rank.pp > 0);
+      EXPECT_EQ(rank.wait.send > 0, !last);
+      EXPECT_EQ(rank.wait.exchange > 0, sizes.tp > 1);
+      EXPECT_GT(rank.active_seconds, 0);
+      // Every micro-batch reads the weights, and only the last stage has the head.
+      EXPECT_GE(rank.work.bytes, 0.5 * static_cast<double>(metrics.steps * rank.weight_bytes));
+      for (size_t i = 0; i < operations.size(); ++i) operations[i] += rank.work.operations[i];
+    }
+    EXPECT_GT(metrics.plan_bytes, metrics.steps * metrics.ranks.size());
+    EXPECT_EQ(metrics.micro_batches_in_flight, 0u);
+    EXPECT_GE(metrics.slowest_rank, 0);
+    for (const TracedMicroBatch& batch : cluster.engine().pipeline())
+      EXPECT_EQ(batch.stages.size(), static_cast<size_t>(sizes.pp));
+    if (sizes.num_ranks() == 1) alone = operations;
+    // The same tokens need the same operations on every layout, but for KV heads that several parts hold.
+    EXPECT_GT(operations[0], 0);
+    EXPECT_GT(operations[3], 0);
+    EXPECT_EQ(operations[3], alone[3]);
+    EXPECT_GE(operations[0], alone[0]);
+    if (sizes.tp == 1) {
+      EXPECT_EQ(operations, alone);
+    }
+  }
+}
+
 TEST(LocalCluster, CancelAndStopFreeEverything) {
   LocalCluster cluster(small_options(), {.pp = 2});
   cluster.wait_until_ready();

@@ -54,6 +54,7 @@ class Maker {
   explicit Maker(uint64_t seed) : random_(seed) {}
 
   int below(int end) { return static_cast<int>(random_() % static_cast<uint64_t>(end)); }
+  double measure() { return std::abs(real()); }
   float real() { return static_cast<float>(below(2'000'001) - 1'000'000) / 1024; }
   std::vector<TokenId> tokens(int most) {
     std::vector<TokenId> ids(static_cast<size_t>(below(most + 1)));
@@ -131,14 +132,24 @@ class Maker {
                       .pp = below(4),
                       .tp = below(4),
                       .host = std::string(below(20), 'h'),
-                      .cpu_seconds = real(),
+                      .cpu_seconds = measure(),
                       .resident_bytes = random_(),
-                      .busy_seconds = real(),
-                      .wait_seconds = real(),
+                      .busy_seconds = measure(),
+                      .sampling_seconds = measure(),
+                      .wait = {measure(), measure(), measure(), measure()},
+                      .work = {measure(), {measure(), measure(), measure(), measure()}},
+                      .ceiling = {measure(), {measure(), measure(), measure(), measure()}},
                       .weight_bytes = random_(),
                       .kv_bytes = random_(),
                       .activation_bytes = random_(),
-                      .load_seconds = real()};
+                      .load_seconds = measure()};
+    status.first_span = random_();
+    for (int i = below(5); i > 0; --i) {
+      const auto end = static_cast<uint32_t>(below(1 << 20));
+      status.spans.push_back({.rows = static_cast<uint32_t>(below(512)),
+                              .begin_us = end + static_cast<uint32_t>(below(1 << 20)),
+                              .end_us = end});
+    }
     return status;
   }
 
@@ -231,8 +242,21 @@ void expect_equal(const RankStatus& a, const RankStatus& b) {
   EXPECT_EQ(std::tie(a.phase, a.settings_digest, a.max_blocks, a.loaded_share),
             std::tie(b.phase, b.settings_digest, b.max_blocks, b.loaded_share));
   const RankMetrics &x = a.metrics, &y = b.metrics;
-  EXPECT_EQ(std::tie(x.rank, x.dp, x.pp, x.tp, x.host, x.cpu_seconds, x.busy_seconds, x.wait_seconds, x.load_seconds),
-            std::tie(y.rank, y.dp, y.pp, y.tp, y.host, y.cpu_seconds, y.busy_seconds, y.wait_seconds, y.load_seconds));
+  const auto numbers = [](const RankMetrics& m) {
+    std::vector<double> all{m.cpu_seconds, m.busy_seconds,  m.sampling_seconds, m.load_seconds, m.wait.plan,
+                            m.wait.send,   m.wait.exchange, m.wait.activations, m.work.bytes,   m.ceiling.bytes};
+    for (const StageWork& work : {m.work, m.ceiling})
+      all.insert(all.end(), work.operations.begin(), work.operations.end());
+    return all;
+  };
+  EXPECT_EQ(std::tie(x.rank, x.dp, x.pp, x.tp, x.host), std::tie(y.rank, y.dp, y.pp, y.tp, y.host));
+  EXPECT_EQ(numbers(x), numbers(y));
+  EXPECT_EQ(a.first_span, b.first_span);
+  ASSERT_EQ(a.spans.size(), b.spans.size());
+  for (size_t i = 0; i < a.spans.size(); ++i) {
+    const SpanAge &s = a.spans[i], &t = b.spans[i];
+    EXPECT_EQ(std::tie(s.rows, s.begin_us, s.end_us), std::tie(t.rows, t.begin_us, t.end_us));
+  }
   EXPECT_EQ(std::tie(x.resident_bytes, x.weight_bytes, x.kv_bytes, x.activation_bytes),
             std::tie(y.resident_bytes, y.weight_bytes, y.kv_bytes, y.activation_bytes));
 }
@@ -377,6 +401,26 @@ TEST(MessageRanges, AnOrderWithoutBlocksAndAnUnknownPhaseAreErrors) {
   EXPECT_THROW(decode_start_order(encode(StartOrder{.num_blocks = -1})), WireError);
   EXPECT_THROW(decode_rank_status(encode(RankStatus{.phase = static_cast<RankPhase>(0)})), WireError);
   EXPECT_THROW(decode_rank_status(encode(RankStatus{.phase = static_cast<RankPhase>(4)})), WireError);
+}
+
+TEST(MessageRanges, StatusesWithMeasuresThatCannotBeAreErrors) {
+  decode_rank_status(encode(RankStatus{}));
+  const auto refuses = [](const char* what, auto change) {
+    RankStatus bad;
+    change(bad);
+    EXPECT_THROW(decode_rank_status(encode(bad)), WireError) << what;
+  };
+  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN(), kInfinity = std::numeric_limits<double>::infinity();
+  refuses("negative seconds", [](RankStatus& s) { s.metrics.wait.plan = -1; });
+  refuses("no number of bytes", [](RankStatus& s) { s.metrics.work.bytes = kNaN; });
+  refuses("endless operations", [](RankStatus& s) { s.metrics.ceiling.operations[3] = kInfinity; });
+  refuses("more than all weights", [](RankStatus& s) { s.loaded_share = 1.01; });
+  refuses("no share", [](RankStatus& s) { s.loaded_share = kNaN; });
+  refuses("an end before the begin", [](RankStatus& s) { s.spans = {{.rows = 1, .begin_us = 1, .end_us = 2}}; });
+  refuses("too many spans", [](RankStatus& s) { s.spans.resize(kMaxSpans + 1); });
+  Bytes older = encode(RankStatus{});
+  older[1] ^= std::byte{1};
+  EXPECT_THROW(decode_rank_status(older), WireError);
 }
 
 TEST(MessageRanges, MoreTopLogprobsThanAllowedAreAnError) {

@@ -250,6 +250,10 @@ TEST(Metrics, TheTextHasFamiliesLabelsAndCumulativeBuckets) {
   engine.queue_time.observe(0.5);
   engine.queue_time.observe(5);
   engine.ranks.push_back({.rank = 1, .dp = 0, .pp = 1, .tp = 0, .host = "a\"b", .busy_seconds = 1.5});
+  engine.ranks[0].wait.send = 0.25;
+  engine.ranks[0].work.operations = {1, 2, 3, 4};
+  engine.ranks[0].recent.mfu = 0.5;
+  engine.plan_bytes = 77;
   HttpMetrics http;
   http.count_response(404);
   const std::string text = metrics_text(engine, http, "m");
@@ -264,9 +268,17 @@ TEST(Metrics, TheTextHasFamiliesLabelsAndCumulativeBuckets) {
         "vllm:request_queue_time_seconds_count{model_name=\"m\"} 3\n",
         "echelon_stage_busy_seconds_total{model_name=\"m\",rank=\"1\",dp=\"0\",pp=\"1\",tp=\"0\",host=\"a\\\"b\"} "
         "1.5\n",
+        "dp=\"0\",pp=\"1\",tp=\"0\",host=\"a\\\"b\",cause=\"send\"} 0.25\n",
+        "echelon_plan_bytes_total{model_name=\"m\"} 77\n", "host=\"a\\\"b\",kind=\"attention\"} 4\n",
+        "echelon_stage_mfu{model_name=\"m\",rank=\"1\",dp=\"0\",pp=\"1\",tp=\"0\",host=\"a\\\"b\"} 0.5\n",
         "echelon_http_responses_total{model_name=\"m\",status=\"4xx\"} 1\n"}) {
     EXPECT_NE(text.find(expected), std::string::npos) << expected;
   }
+  // What is not known has no sample.
+  for (const std::string_view absent :
+       {"\nechelon_stage_mbu{", "\nechelon_stage_bubble_share{", "\nechelon_slowest_rank{",
+        "\nechelon_rank_ceiling_bytes_per_second{", "\nechelon_rank_ceiling_operations_per_second{"})
+    EXPECT_EQ(text.find(absent), std::string::npos) << absent;
 }
 
 }  // namespace

@@ -118,6 +118,10 @@ class ScriptEngine final : public Engine {
     return metrics;
   }
 
+  std::vector<TracedMicroBatch> pipeline() const override {
+    return {{.replica = 0, .number = 7, .rows = 3, .stages = {{.begin_age_s = 0.5, .end_age_s = 0.25}}}};
+  }
+
  private:
   static constexpr int kEnded = -1;
   struct Job {

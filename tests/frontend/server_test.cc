@@ -52,6 +52,8 @@ TEST_F(Server, AnswersTheSmallEndpoints) {
   for (const auto* path : {"/health", "/health/ready", "/health/live", "/version", "/metrics"})
     EXPECT_EQ(ask(port_, get_text(path)).status, 200) << path;
   EXPECT_NE(ask(port_, get_text("/metrics")).body.find("vllm:num_requests_running"), std::string::npos);
+  EXPECT_EQ(ask(port_, get_text("/debug/pipeline")).json(),
+            boost::json::parse(R"({"micro_batches":[{"replica":0,"number":7,"rows":3,"stages":[[0.5,0.25]]}]})"));
   EXPECT_EQ(ask(port_, post_text("/tokenize", R"({"prompt":"ab"})")).json().at("count"), 2);
   EXPECT_EQ(ask(port_, post_text("/detokenize", R"({"tokens":[97,98]})")).json().at("prompt"), "ab");
   EXPECT_FALSE(ask(port_, get_text("/version")).field("x-request-id").empty());

@@ -1,0 +1,44 @@
+// What one rank measures of itself while it serves: where its time goes, what its micro-batches need at least, and what
+// its processors reach at best. The rank's main thread only.
+#pragma once
+
+#include <deque>
+#include <optional>
+
+#include "engine/engine_options.h"
+#include "engine/planner/cost_model.h"
+#include "engine/rank_messages.h"
+#include "engine/schedule/micro_batch.h"
+#include "engine/stage/stage_clock.h"
+
+namespace echelon {
+
+class RankMeter {
+ public:
+  /// For the stage and its exchanges to count in.
+  StageClock& clock() { return clock_; }
+  void set_profile(StageProfile profile) { profile_ = std::move(profile); }
+
+  void note_plan_wait(double seconds) { clock_.wait.plan += seconds; }
+  /// After the stage has run it. A few nanoseconds for each row of the plan.
+  void note_ran(const MicroBatch& batch);
+
+  /// Also where too little memory was free for it.
+  bool has_ceiling() const { return ceiling_tried_; }
+  /// Once, when there is nothing to do: takes about 0.1 s of the rank's threads and 128 MiB or more, and is left out
+  /// where the host has not four times as much free for each of its ranks. A plan that comes meanwhile waits.
+  void measure_ceiling(const EngineOptions& options, int ranks_on_host);
+
+  /// Fills in the rank's own measures and the micro-batches since the report before.
+  void report(RankStatus& status);
+
+ private:
+  StageClock clock_;
+  std::optional<StageProfile> profile_;
+  StageWork work_, ceiling_;
+  bool ceiling_tried_ = false;
+  std::deque<StageSpan> spans_;  ///< since the last report, at most kMaxSpans
+  std::vector<RowGroup> rows_;
+};
+
+}  // namespace echelon
