@@ -151,7 +151,7 @@ class ServingEngine final : public Engine {
   SequenceId next_sequence_ = 1;
   uint64_t next_order_ = 1;
   EngineMetrics metrics_;
-  PipelineMonitor monitor_;
+  PipelineMonitor monitor_;  // but its trace(): any thread
   std::thread thread_;
 };
 

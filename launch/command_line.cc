@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "kernels/base/check.h"
 #include "kernels/base/error.h"
 #include "launch/option_file.h"
 
@@ -64,17 +65,25 @@ std::vector<std::string> all_flags(const Command& command) {
   return flags;
 }
 
-/// CLI11's spelling of a row: "--port", or "--enable-x,!--no-enable-x"; MODEL is the positional argument, too.
+/// CLI11's spelling of a row: "--port", or "--enable-x,!--no-enable-x"; the operand is the positional argument, too.
 std::string flag_names(const OptionRow& row) {
-  std::string names = (row.name == "model" ? "model,--" : "--") + row.name;
+  std::string names = (row.operand ? row.name + ",--" : "--") + row.name;
   if (row.shape == OptionShape::flag) names += ",!--no-" + row.name;
   for (const std::string& alias : row.aliases) names += (is_negative(alias) ? ",!--" : ",--") + alias;
   return names;
 }
 
+const OptionRow& operand_of(const Command& command) {
+  const auto row =
+      std::find_if(command.rows.begin(), command.rows.end(), [](const OptionRow& each) { return each.operand; });
+  ECHELON_CHECK(row != command.rows.end());
+  return *row;
+}
+
 [[noreturn]] void fail_unknown(const Command& command, const std::string& argument) {
   if (!argument.starts_with("-"))
-    fail(fmt::format("unexpected argument '{}': {} takes one MODEL", argument, command.name));
+    fail(fmt::format("unexpected argument '{}': {} takes one {}", argument, command.name,
+                     operand_of(command).value_name));
   const std::string flag = argument.substr(0, argument.find('='));
   const std::string near = nearest_name(flag, all_flags(command));
   fail(fmt::format("unknown option {}{}; echelon {} --help lists them", flag,
@@ -109,7 +118,7 @@ CommandLine split_command_line(const Command& command, const std::vector<std::st
   if (!app.remaining().empty()) fail_unknown(command, app.remaining().front());
   for (const OptionRow& row : command.rows) {
     if (parsed[row.name]->count() == 0) continue;
-    const std::string flag = row.name == "model" ? "MODEL" : "--" + row.name;
+    const std::string flag = row.operand ? row.value_name : "--" + row.name;
     line.options[row.name] = {.values = texts[row.name], .source = OptionSource::flag, .where = flag};
   }
   return line;
@@ -240,22 +249,21 @@ Invocation parse_command(const Command& command, const std::vector<std::string>&
                                   .where = winner == nullptr ? "" : winner->where});
   }
   invocation.warnings = unread_variables(command, environment);
-  const auto model = std::find_if(invocation.origins.begin(), invocation.origins.end(),
-                                  [](const OptionOrigin& origin) { return origin.name == "model"; });
-  if (model->source == OptionSource::preset && !invocation.print_config) {
-    fail(
-        fmt::format("MODEL is missing: echelon {} MODEL, a GGUF file, a Hugging Face folder or a name in a Hugging "
-                    "Face cache folder",
-                    command.name));
+  const OptionRow& operand = operand_of(command);
+  const auto given = std::find_if(invocation.origins.begin(), invocation.origins.end(),
+                                  [&](const OptionOrigin& origin) { return origin.name == operand.name; });
+  if (given->source == OptionSource::preset && !invocation.print_config) {
+    fail(fmt::format("{0} is missing: echelon {1} {0}, {2}", operand.value_name, command.name, operand.help));
   }
   return invocation;
 }
 
 std::string option_help(const OptionRow& row) {
-  std::string left = row.name == "model" ? "MODEL, --model MODEL" : "--" + row.name;
+  std::string left = "--" + row.name;
+  if (row.operand) left = fmt::format("{0}, {1} {0}", row.value_name, left);
   if (!row.short_name.empty()) left = row.short_name + ", " + left;
   if (row.shape == OptionShape::flag) left = "--[no-]" + row.name;
-  if (!row.value_name.empty() && row.name != "model") left += " " + row.value_name;
+  if (!row.value_name.empty() && !row.operand) left += " " + row.value_name;
   const std::string preset = row.get();
   const bool shown = preset != "\"\"" && preset != "[]";
   return help_line(left, row.help + (shown ? fmt::format(" [{}]", preset) : ""));

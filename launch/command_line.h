@@ -1,4 +1,4 @@
-// The parser of every command that takes a MODEL: flags, ECHELON_* variables and a YAML file, through the command's
+// The parser of every command that takes options: flags, ECHELON_* variables and a YAML file, through the command's
 // rows (option_rows.h). Starts no MPI and touches nothing but the --config file.
 #pragma once
 
@@ -28,7 +28,7 @@ struct Invocation {
   bool print_config = false;
 };
 
-/// Its rows are bound to a struct of presets; one of them is "model".
+/// Its rows are bound to a struct of presets; one of them is its operand.
 struct Command {
   std::string name;  ///< "serve"
   std::vector<OptionRow> rows;
@@ -43,7 +43,7 @@ Environment process_environment();
 std::string environment_name(const std::string& option_name);
 
 /// `arguments`: what follows the command's name. Flags win over environment over file over presets. Throws
-/// Error(Part::launch) that names the flag, variable or FILE:LINE and what would be right. MODEL may be missing only
+/// Error(Part::launch) that names the flag, variable or FILE:LINE and what would be right. The operand may be missing only
 /// when help or print_config is set. With help the rows are not touched.
 Invocation parse_command(const Command& command, const std::vector<std::string>& arguments,
                          const Environment& environment);

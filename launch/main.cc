@@ -12,6 +12,7 @@
 #include "launch/commands/plan.h"
 #include "launch/commands/serve.h"
 #include "launch/commands/simulate.h"
+#include "launch/commands/top.h"
 #include "parallel/nccl/nccl_library.h"
 
 namespace {
@@ -21,6 +22,7 @@ constexpr char kUsage[] =
     "       echelon serve --help            its options\n"
     "       echelon plan MODEL [options]    which layouts hold a model, what a rank needs, how fast it is at best\n"
     "       echelon simulate MODEL [options]  what clients of a job that does not exist yet would see\n"
+    "       echelon top URL [options]       watch a running server: its ranks, stages and micro-batches\n"
     "       echelon version\n";
 
 /// What the binary was built with and what this machine has. Throws Error for a device that cannot be described.
@@ -44,6 +46,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   const std::string command = arguments.empty() ? "" : arguments[0];
   if (command == "serve") return echelon::serve({arguments.begin() + 1, arguments.end()});
+  if (command == "top") return echelon::top({arguments.begin() + 1, arguments.end()});
   if (command == "plan") return echelon::plan({arguments.begin() + 1, arguments.end()});
   if (command == "simulate") return echelon::simulate({arguments.begin() + 1, arguments.end()});
   if (command == "version" || command == "--version") {

@@ -23,6 +23,7 @@ struct OptionRow {
   std::string value_name;            ///< for the help; empty for a flag
   std::string help;
   OptionShape shape = OptionShape::scalar;
+  bool operand = false;  ///< what the command is about: an argument without a flag, too; it may not be missing
   /// Checks and stores. `values` holds one text, or several for a list. Throws BadValue.
   std::function<void(std::span<const std::string> values)> set;
   std::function<std::string()> get;  ///< as YAML

@@ -264,6 +264,7 @@ std::vector<OptionRow> serve_rows(ServeOptions& options) {
                                     .value_name = "MODEL",
                                     .help = "GGUF file, Hugging Face folder, or a name in a Hugging Face cache folder"},
                                    options.model)};
+  rows.front().operand = true;
   for (auto&& group : {layout_rows(options), engine_rows(options), server_rows(options)})
     rows.insert(rows.end(), group.begin(), group.end());
   return rows;

@@ -1,0 +1,59 @@
+#include "launch/top_options.h"
+
+namespace echelon {
+namespace {
+
+constexpr Range kIntervals{1, 3600};
+
+/// The server's own variable may hold several keys: any of them opens it.
+OptionRow api_key_row(std::string& target) {
+  OptionRow row = base_row({.name = "api-key",
+                            .value_name = "KEY",
+                            .help = "sent to the server, where something in front of it asks for one. Other users of "
+                                    "the host can read flags: prefer ECHELON_API_KEY"},
+                           OptionShape::list);
+  row.set = [&target](std::span<const std::string> values) {
+    for (const std::string& value : values) check_text(value);
+    target = values.front();
+  };
+  row.get = [&target] { return target.empty() ? "[]" : "[\"***\"]"; };
+  return row;
+}
+
+std::vector<OptionRow> top_rows(TopOptions& options) {
+  std::vector<OptionRow> rows{
+      text({.name = "url", .value_name = "URL", .help = "the address of a server, such as http://127.0.0.1:8000"},
+           options.url),
+      integer({.name = "interval", .value_name = "S", .help = "seconds between two looks"}, options.interval,
+              kIntervals),
+      boolean({.name = "once", .value_name = "", .help = "print one interval as plain text and exit"}, options.once),
+      api_key_row(options.api_key),
+  };
+  rows.front().operand = true;
+  return rows;
+}
+
+}  // namespace
+
+TopInvocation parse_top(const std::vector<std::string>& arguments, const Environment& environment) {
+  TopInvocation invocation;
+  Environment own = environment;
+  own.erase("ECHELON_CONFIG");
+  static_cast<Invocation&>(invocation) =
+      parse_command({.name = "top", .rows = top_rows(invocation.options)}, arguments, own);
+  return invocation;
+}
+
+std::string top_help() {
+  std::string out =
+      "usage: echelon top URL [options]\n\n"
+      "Watches a running server: tokens per second, the cache, where the time of every rank goes, how near it works "
+      "to\n"
+      "what its processors reach (MFU, MBU), and which stage had which micro-batch. Ctrl-C ends it. Colours only on a\n"
+      "terminal, and not where NO_COLOR is set.\n\n";
+  TopOptions presets;
+  for (const OptionRow& row : top_rows(presets)) out += option_help(row);
+  return out;
+}
+
+}  // namespace echelon
