@@ -90,7 +90,8 @@ std::string plan_json(const PlanReport& report) {
   json::object out{{"model", report.model}, {"family", report.family}, {"device", json_of(report.device)}};
   out["load"] = {{"concurrency", report.load.concurrency},
                  {"prompt_tokens", report.load.prompt_tokens},
-                 {"output_tokens", report.load.output_tokens}};
+                 {"output_tokens", report.load.output_tokens},
+                 {"max_num_seqs", report.max_num_seqs}};
   json::array layouts;
   for (const LayoutPlan& plan : report.layouts) layouts.push_back(json_of(plan, report.hosts));
   out["layouts"] = std::move(layouts);

@@ -71,19 +71,33 @@ std::string table_text(const PlanReport& report) {
   return out;
 }
 
+std::string range(int first, int last) {
+  return first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last);
+}
+
+/// Ranks of the first replica; neighbours in a stage with the same bytes share a line.
 std::string ranks_text(const LayoutPlan& plan, const RankHosts& hosts) {
   std::string out =
-      "  rank  host  stage  part  replica    weights   KV cache  activations  communication    reserve        of\n";
-  for (const RankBudget& rank : plan.capacity.ranks) {
-    if (rank.place.dp > 0) break;
+      "   ranks  host  stage  parts    weights   KV cache  activations  communication    reserve        of\n";
+  const std::vector<RankBudget>& ranks = plan.capacity.ranks;
+  const auto host = [&](const RankBudget& rank) { return hosts.host_of_rank[static_cast<size_t>(rank.rank)]; };
+  const auto alike = [&](const RankBudget& a, const RankBudget& b) {
+    return host(a) == host(b) && a.place.dp == b.place.dp && a.place.pp == b.place.pp &&
+           a.memory.weights == b.memory.weights && a.memory.activations == b.memory.activations &&
+           a.kv_cache == b.kv_cache && a.communication == b.communication && a.rank_bytes == b.rank_bytes;
+  };
+  for (size_t first = 0, next = 0; first < ranks.size(); first = next) {
+    while (next < ranks.size() && alike(ranks[first], ranks[next])) ++next;
+    const RankBudget &from = ranks[first], &to = ranks[next - 1];
+    if (from.place.dp > 0) continue;
     out +=
-        fmt::format("  {:>4}  {:>4}  {:>5}  {:>4}  {:>7}  {:>9}  {:>9}  {:>11}  {:>13}  {:>9}  {:>8}\n", rank.rank,
-                    hosts.host_of_rank[static_cast<size_t>(rank.rank)], rank.place.pp, rank.place.tp, rank.place.dp,
-                    size(static_cast<double>(rank.memory.weights)), size(static_cast<double>(rank.kv_cache)),
-                    size(static_cast<double>(rank.memory.activations)), size(static_cast<double>(rank.communication)),
-                    size(static_cast<double>(rank.reserve())), size(static_cast<double>(rank.rank_bytes)));
+        fmt::format("  {:>6}  {:>4}  {:>5}  {:>5}  {:>9}  {:>9}  {:>11}  {:>13}  {:>9}  {:>8}\n",
+                    range(from.rank, to.rank), host(from), from.place.pp, range(from.place.tp, to.place.tp),
+                    size(static_cast<double>(from.memory.weights)), size(static_cast<double>(from.kv_cache)),
+                    size(static_cast<double>(from.memory.activations)), size(static_cast<double>(from.communication)),
+                    size(static_cast<double>(from.reserve())), size(static_cast<double>(from.rank_bytes)));
   }
-  if (plan.capacity.sizes.dp > 1) out += fmt::format("  and {} more replicas like it\n", plan.capacity.sizes.dp - 1);
+  if (plan.capacity.sizes.dp > 1) out += fmt::format("  and as many for each of {} replicas\n", plan.capacity.sizes.dp);
   return out;
 }
 
@@ -104,11 +118,12 @@ std::string best_text(const PlanReport& report) {
   out += ranks_text(plan, report.hosts);
   out += fmt::format("  {:<14} {} tokens in {} blocks of {} a replica\n", "KV cache",
                      capacity.num_blocks * kBlockTokens, capacity.num_blocks, kBlockTokens);
-  out += fmt::format("  {:<14} {} sequences of {} tokens\n", "largest batch", plan.max_batch,
-                     report.load.sequence_tokens());
-  out += fmt::format("  {:<14} a decoded token moves {} between parts of a stage ({} exchanges), {} between stages\n",
-                     "traffic", size(static_cast<double>(plan.parts_per_token.bytes)),
-                     plan.parts_per_token.num_exchanges, size(static_cast<double>(plan.border_per_token.bytes)));
+  out += fmt::format("  {:<14} {} sequences of {} tokens; --max-num-seqs allows {}\n", "largest batch", plan.max_batch,
+                     report.load.sequence_tokens(), int64_t{report.max_num_seqs} * capacity.sizes.dp);
+  out += fmt::format(
+      "  {:<14} a decoded token: {} between parts of stages in {} exchanges, {} between stages, over all ranks\n",
+      "traffic", size(static_cast<double>(plan.parts_per_token.bytes)), plan.parts_per_token.num_exchanges,
+      size(static_cast<double>(plan.border_per_token.bytes)));
   out += forecast_text("one stream", plan.one_stream);
   out += forecast_text(fmt::format("{} streams", plan.full_load.concurrency), plan.full_load);
   if (report.cost_per_rank_hour > 0)

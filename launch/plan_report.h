@@ -12,7 +12,8 @@ struct PlanReport {
   std::string model, family;
   Device device;
   RankHosts hosts;
-  Load load;  ///< concurrency is set
+  Load load;             ///< concurrency is set
+  int max_num_seqs = 0;  ///< of a replica
   double cost_per_rank_hour = 0;
   std::vector<LayoutPlan> layouts;       ///< best first; at least one
   LayoutSizes served_by_default;         ///< what serve takes without -tp, -pp and -dp

@@ -48,10 +48,6 @@ std::string refusal_of(const LayoutCapacity& layout, const EngineOptions& option
 
 }  // namespace
 
-int64_t LayoutCapacity::max_sequences(int64_t tokens, int max_num_seqs) const {
-  return std::min<int64_t>(num_blocks / blocks_of(tokens), max_num_seqs) * sizes.dp;
-}
-
 LayoutCapacity layout_capacity(const ModelFiles& model, const EngineOptions& options, const Backend& backend,
                                const RankHosts& hosts, LayoutSizes sizes) {
   LayoutCapacity result{.sizes = sizes};

@@ -41,8 +41,8 @@ struct LayoutCapacity {
   int64_t num_blocks = 0;  ///< KV blocks of a replica: the fewest that any rank has room for
   std::string refusal;     ///< why it does not fit; empty: it does
   bool fits() const { return refusal.empty(); }
-  /// Sequences of so many tokens that can run at once, over all replicas.
-  int64_t max_sequences(int64_t tokens, int max_num_seqs) const;
+  /// Sequences of so many tokens that the KV caches of all replicas hold.
+  int64_t max_sequences(int64_t tokens) const { return num_blocks / blocks_of(tokens) * sizes.dp; }
 };
 
 /// Memory and blocks of every rank. A layout that cannot be has a refusal and no ranks. Throws Error for a model with

@@ -24,7 +24,7 @@ struct GpuFigures {
 Device gpu(const GpuFigures& figures) {
   return {.name = figures.name,
           .description = figures.description,
-          .source = figures.source,
+          .source = figures.source + "; there is no GPU backend yet: bytes are as the CPU packs weights",
           .memory_bytes = static_cast<uint64_t>(figures.memory_gb * kGiga),
           .kv_share = kGpuKvShare,
           .rank = {.bytes_per_s = figures.memory_tb_per_s * kTera,

@@ -15,7 +15,8 @@
 namespace echelon {
 namespace {
 
-constexpr size_t kReadBytes = size_t{64} << 20;  ///< of each thread; more than its share of a last-level cache
+/// Of each thread, and of all: more than last-level caches hold.
+constexpr size_t kLeastReadBytes = size_t{16} << 20, kLeastReadOfAll = size_t{128} << 20;
 constexpr int64_t kProductRows = 256, kProductWidth = 1024;
 constexpr int kAttentionRows = 256, kAttentionContext = 512, kHeads = 8, kKvHeads = 2, kHeadDim = 64;
 constexpr int kRepetitions = 5;
@@ -57,16 +58,19 @@ class EvenMatrix final : public MatrixSource {
 
 double read_rate(Backend& backend) {
   const int num_threads = backend.num_host_threads();
-  const auto buffer = backend.allocate(kReadBytes * static_cast<size_t>(num_threads));
-  std::fill_n(buffer->data(), buffer->size_bytes(), std::byte{1});  // pages never written are all the same one
+  const size_t num_bytes = std::max(kLeastReadBytes, kLeastReadOfAll / static_cast<size_t>(num_threads));
+  const auto buffer = backend.allocate(num_bytes * static_cast<size_t>(num_threads));
+  backend.run_on_host(num_threads, [&](int part) {  // pages never written are all the same one
+    std::fill_n(buffer->data() + static_cast<size_t>(part) * num_bytes, num_bytes, std::byte{1});
+  });
   std::vector<uint64_t> sums(static_cast<size_t>(num_threads));
   const double seconds = seconds_of([&] {
     backend.run_on_host(num_threads, [&](int part) {
-      const auto* words = reinterpret_cast<const uint64_t*>(buffer->data() + static_cast<size_t>(part) * kReadBytes);
-      sums[static_cast<size_t>(part)] += std::accumulate(words, words + kReadBytes / sizeof(uint64_t), uint64_t{0});
+      const auto* words = reinterpret_cast<const uint64_t*>(buffer->data() + static_cast<size_t>(part) * num_bytes);
+      sums[static_cast<size_t>(part)] += std::accumulate(words, words + num_bytes / sizeof(uint64_t), uint64_t{0});
     });
   });
-  return static_cast<double>(kReadBytes) * num_threads / seconds;
+  return static_cast<double>(num_bytes) * num_threads / seconds;
 }
 
 /// Operations per second of a square product with weights of this coding.

@@ -27,15 +27,15 @@ RowGroup decode_rows(const Load& load, int sequences, int in_flight) {
           .sampled = true};
 }
 
+/// Bytes of all ranks; exchanges that follow one another, so those of one part of each stage.
 void add_traffic(const ReplicaCost& replica, std::span<const RowGroup> rows, LayoutPlan& plan) {
-  const auto add = [](Traffic& to, const Traffic& from) {
-    to.bytes += from.bytes;
-    to.num_exchanges += from.num_exchanges;
-  };
   for (const StageProfile& profile : replica.profiles()) {
     const StageTraffic traffic = stage_traffic(profile, rows);
-    add(plan.parts_per_token, traffic.parts);
-    add(plan.border_per_token, traffic.border);
+    plan.parts_per_token.bytes += traffic.parts.bytes;
+    plan.border_per_token.bytes += traffic.border.bytes;
+    if (profile.shard.place.tp > 0) continue;
+    plan.parts_per_token.num_exchanges += traffic.parts.num_exchanges;
+    plan.border_per_token.num_exchanges += traffic.border.num_exchanges;
   }
 }
 
@@ -111,14 +111,14 @@ LayoutPlan plan_layout(const ModelFiles& model, const EngineOptions& options, co
   const auto backend = backend_for_sizes(options);
   LayoutPlan plan{.capacity = layout_capacity(model, options, *backend, hosts, sizes)};
   if (!plan.capacity.fits()) return plan;
-  plan.max_batch = plan.capacity.max_sequences(load.sequence_tokens(), options.max_num_seqs);
+  plan.max_batch = plan.capacity.max_sequences(load.sequence_tokens());
   const ReplicaCost replica(model, options, device, hosts, plan.capacity);
   const RowGroup token = decode_rows(load, 1, 1);
   add_traffic(replica, std::span(&token, 1), plan);
-  const int wanted = load.concurrency > 0 ? load.concurrency : options.max_num_seqs;
+  const int64_t wanted = load.concurrency > 0 ? load.concurrency : options.max_num_seqs;
+  const int64_t run = std::min({wanted, plan.max_batch, int64_t{options.max_num_seqs} * sizes.dp});
   plan.one_stream = forecast(options, replica, load, 1, sizes.dp);
-  plan.full_load =
-      forecast(options, replica, load, static_cast<int>(std::min<int64_t>(wanted, plan.max_batch)), sizes.dp);
+  plan.full_load = forecast(options, replica, load, static_cast<int>(run), sizes.dp);
   return plan;
 }
 

@@ -17,7 +17,7 @@ struct Load {
 
 /// Times in seconds.
 struct Forecast {
-  int concurrency = 0;  ///< at most what the KV cache holds
+  int concurrency = 0;  ///< at most what the KV caches hold and --max-num-seqs allows
   double ttft = 0;      ///< of a prompt that comes while the others decode
   double tpot = 0;      ///< between two tokens of a sequence, others' prompts included
   double output_tokens_per_s = 0;
@@ -26,9 +26,10 @@ struct Forecast {
 
 struct LayoutPlan {
   LayoutCapacity capacity;
-  int64_t max_batch = 0;           ///< sequences of the load that run at once
-  Traffic parts_per_token;         ///< a decoded token, all ranks of a replica: what parts of a stage receive
-  Traffic border_per_token;        ///< and what stages receive from those before
+  int64_t max_batch = 0;  ///< sequences of the load that the KV caches hold
+  /// Of a decoded token: bytes that all ranks of a replica receive from parts of their stage, and from the stage
+  /// before; exchanges that follow one another.
+  Traffic parts_per_token, border_per_token;
   Forecast one_stream, full_load;  ///< of layouts that fit
 };
 

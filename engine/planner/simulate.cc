@@ -234,7 +234,7 @@ Simulated simulate_job(const ModelFiles& model, const EngineOptions& options, co
   const auto backend = backend_for_sizes(options);
   const LayoutCapacity capacity = layout_capacity(model, options, *backend, hosts, sizes);
   if (!capacity.fits()) throw Error(Part::engine, capacity.refusal);
-  if (capacity.max_sequences(load.sequence_tokens(), 1) < 1)
+  if (capacity.max_sequences(load.sequence_tokens()) < 1)
     throw Error(Part::engine, fmt::format("the KV cache does not hold {} tokens", load.sequence_tokens()));
   const ReplicaCost cost(model, options, device, hosts, capacity);
   return SimulatedJob(options, load, arrivals, cost, capacity).run();

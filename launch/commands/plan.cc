@@ -18,6 +18,7 @@ PlanReport make_report(const PlanInvocation& invocation) {
   PlanInputs inputs = plan_inputs(options);
   PlanReport report{.model = options.serve.model, .family = inputs.model.files.spec.family};
   report.load = inputs.load;
+  report.max_num_seqs = inputs.settings.max_num_seqs;
   report.cost_per_rank_hour = options.cost_per_gpu_hour;
   report.serve_flags = serve_flags(invocation);
   report.layouts =

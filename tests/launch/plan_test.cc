@@ -73,6 +73,7 @@ PlanReport small_report() {
   report.device = *find_device("h100");
   report.hosts = {.host_of_rank = {0, 0, 0, 1, 1, 1}, .rank_bytes = std::vector<uint64_t>(6, uint64_t{1} << 30)};
   report.load = {.prompt_tokens = 100, .output_tokens = 28, .concurrency = 10};
+  report.max_num_seqs = 64;
   report.cost_per_rank_hour = 3;
   report.serve_flags = {"--compute", "bf16"};
   LayoutPlan best;
@@ -98,7 +99,7 @@ TEST(PlanReport, TextHasTheTableTheRankAndTheLines) {
   EXPECT_THAT(text, HasSubstr("does not fit: rank 0 needs more"));
   EXPECT_THAT(text, HasSubstr("tp 3 x pp 2 x dp 1, layers 5,4"));
   EXPECT_THAT(text, HasSubstr("2464 tokens in 77 blocks of 32"));
-  EXPECT_THAT(text, HasSubstr("19 sequences of 128 tokens"));
+  EXPECT_THAT(text, HasSubstr("19 sequences of 128 tokens; --max-num-seqs allows 64"));
   // 6 ranks x 3 an hour / (1,000 tokens/s x 3,600 s) x a million
   EXPECT_THAT(text, HasSubstr("5 for a million output tokens"));
   EXPECT_THAT(text, HasSubstr("launch/run -np 6 --hostfile HOSTS -- serve m.gguf -tp 3 -pp 2 -dp 1 --compute bf16\n"));
