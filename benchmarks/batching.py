@@ -6,12 +6,11 @@ Rates are output tokens a second from the first request to the last answer, TTFT
 """
 
 import argparse
-import asyncio
 import random
 import statistics
 import sys
 
-from load import FIRST_TOKEN_ID, Load, complete, quantile
+from load import FIRST_TOKEN_ID, Load, answers_of, quantile
 from machine import Quiet, heading, median_and_range, number, say, table
 from servers import MODELS, Echelon
 
@@ -39,17 +38,6 @@ def make_bodies(seed):
     ]
 
 
-async def send_all(port, bodies):
-    answers, waiting = [], iter(bodies)
-
-    async def stream():
-        for body in waiting:
-            answers.append(await complete(("127.0.0.1", port), body, TIMEOUT_S))
-
-    await asyncio.gather(*[stream() for _ in range(2 * BATCH)])
-    return answers
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -60,9 +48,9 @@ def main():
     for round_number in range(arguments.rounds):
         for name, options in POLICIES.items():
             with Echelon(arguments.model, 1, options) as server:
-                asyncio.run(send_all(server.server.port, make_bodies("warm")[:BATCH]))
+                answers_of(server.server.port, make_bodies("warm")[:BATCH], BATCH, TIMEOUT_S)
                 quiet.wait()
-                answers = asyncio.run(send_all(server.server.port, make_bodies(round_number)))
+                answers = answers_of(server.server.port, make_bodies(round_number), 2 * BATCH, TIMEOUT_S)
             wall_s = max(answer.end for answer in answers) - min(answer.start for answer in answers)
             rates[name].append(sum(answer.completion_tokens for answer in answers) / wall_s)
             ttft[name].append([answer.ttft_s() for answer in answers])

@@ -166,6 +166,14 @@ async def send_all(address, bodies, num_streams, timeout_s):
     return answers, failures
 
 
+def answers_of(port, bodies, num_streams, timeout_s):
+    """From 127.0.0.1, of bodies that need not name a model; RuntimeError when one fails."""
+    answers, failures = asyncio.run(send_all(("127.0.0.1", port), bodies, num_streams, timeout_s))
+    if failures:
+        raise RuntimeError(failures[0])
+    return answers
+
+
 def first_model(address):
     connection = http.client.HTTPConnection(*address, timeout=30)
     try:

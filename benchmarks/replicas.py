@@ -3,18 +3,17 @@
 
 Speed-up: 32 streams, 128 tokens in and 64 out, to -dp 2 (one thread a rank) against one rank of one thread and one of
 two. Placement: CONVERSATIONS beginnings of PREFIX random tokens, each asked TURNS times with an end of its own, from
-four streams in random order, to -dp 2 under each --balance, the cache of a replica too small for all of them: TTFT and the share of prompt tokens that came from the
-cache. Servers in turn, a new one for each measurement.
+four streams in random order, to -dp 2 under each --balance, the cache of a replica too small for all of them: TTFT and
+the share of prompt tokens that came from the cache. Servers in turn, a new one for each measurement.
 """
 
 import argparse
-import asyncio
 import random
 import re
 import statistics
 import sys
 
-from load import FIRST_TOKEN_ID, Load, complete, run_load
+from load import FIRST_TOKEN_ID, Load, answers_of, run_load
 from machine import Quiet, heading, median_and_range, number, say, table
 from servers import MODELS, Echelon
 
@@ -54,22 +53,11 @@ def make_bodies(seed):
     return [{"prompt": prompt, "ignore_eos": True, **rest} for prompt in prompts]
 
 
-async def send_all(port, bodies):
-    answers, waiting = [], iter(bodies)
-
-    async def stream():
-        for body in waiting:
-            answers.append(await complete(("127.0.0.1", port), body, TIMEOUT_S))
-
-    await asyncio.gather(*[stream() for _ in range(STREAMS)])
-    return answers
-
-
 def place(model, balance, seed):
     """(TTFTs in ms, share of prompt tokens found in the cache)."""
     memory = ["--max-model-len", "1024", "--num-kv-blocks", str(KV_BLOCKS)]
     with Echelon(model, 2, ["-dp", "2", "--threads", "1", "--balance", balance, *memory]) as server:
-        answers = asyncio.run(send_all(server.server.port, make_bodies(seed)))
+        answers = answers_of(server.server.port, make_bodies(seed), STREAMS, TIMEOUT_S)
         text = server.server.get("/metrics").body.decode()
     hits, queries = (
         float(re.search(rf"^vllm:prefix_cache_{name}_total\S* (\S+)$", text, re.M)[1]) for name in ("hits", "queries")

@@ -76,6 +76,23 @@ SlicedMatrix down_matrix(const ModelFiles& model, const Shard& shard, int layer)
                 shard.place.tp);
 }
 
+/// Calls rows(parts) for each projection of the shard that is packed by rows, and slice(matrix) for each cut by
+/// columns, in the order in which they are used.
+template <typename Rows, typename Slice>
+void visit_projections(const ModelFiles& model, const Shard& shard, const Rows& rows, const Slice& slice) {
+  for (int64_t i = shard.layers.first; i < shard.layers.end(); ++i) {
+    const int layer = static_cast<int>(i);
+    if (shard.heads.count > 0) {
+      rows(qkv_rows(model, shard, layer));
+      slice(output_matrix(model, shard, layer));
+    }
+    if (shard.mlp_columns.count > 0) {
+      rows(gate_up_rows(model, shard, layer));
+      slice(down_matrix(model, shard, layer));
+    }
+  }
+}
+
 /// Packs what a shard needs and keeps the small vectors.
 class Loader {
  public:
@@ -272,21 +289,10 @@ size_t stage_weight_bytes(const ModelFiles& model, const Shard& shard, const Bac
     }
     if (run > 0) total += backend.packed_bytes(coding, run, cols);
   };
-  const auto add_slice = [&](const SlicedMatrix& matrix) {
+  visit_projections(model, shard, add_rows, [&](const SlicedMatrix& matrix) {
     total += backend.packed_bytes(model.weights->matrix(matrix.name, matrix.rows, matrix.cols)->coding(), matrix.rows,
                                   matrix.columns.count);
-  };
-  for (int64_t i = shard.layers.first; i < shard.layers.end(); ++i) {
-    const int layer = static_cast<int>(i);
-    if (shard.heads.count > 0) {
-      add_rows(qkv_rows(model, shard, layer));
-      add_slice(output_matrix(model, shard, layer));
-    }
-    if (shard.mlp_columns.count > 0) {
-      add_rows(gate_up_rows(model, shard, layer));
-      add_slice(down_matrix(model, shard, layer));
-    }
-  }
+  });
   if (shard.is_last_stage()) add_rows({head_rows(model, shard)});
   return total;
 }
@@ -298,20 +304,9 @@ std::vector<KeptMatrix> stage_matrices(const ModelFiles& model, const Shard& sha
       if (part.take.count > 0) matrices.push_back({part.name, part.take.count, part.cols, part.rows, part.cols});
     }
   };
-  const auto add_slice = [&](const SlicedMatrix& matrix) {
+  visit_projections(model, shard, add_rows, [&](const SlicedMatrix& matrix) {
     matrices.push_back({matrix.name, matrix.rows, matrix.columns.count, matrix.rows, matrix.cols});
-  };
-  for (int64_t i = shard.layers.first; i < shard.layers.end(); ++i) {
-    const int layer = static_cast<int>(i);
-    if (shard.heads.count > 0) {
-      add_rows(qkv_rows(model, shard, layer));
-      add_slice(output_matrix(model, shard, layer));
-    }
-    if (shard.mlp_columns.count > 0) {
-      add_rows(gate_up_rows(model, shard, layer));
-      add_slice(down_matrix(model, shard, layer));
-    }
-  }
+  });
   if (!shard.is_last_stage()) return matrices;
   const size_t num_layer_matrices = matrices.size();
   add_rows({head_rows(model, shard)});
