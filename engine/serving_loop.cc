@@ -189,21 +189,11 @@ void ServingEngine::begin_serving() {
         needed));
     return;
   }
-  const int num_stages = layout_.sizes().pp, depth = micro_batches_in_flight(options_, num_stages);
-  for (int replica = 0; replica < layout_.sizes().dp; ++replica) {
-    replicas_.push_back(
-        std::make_unique<Replica>(SchedulerOptions{.num_blocks = static_cast<int>(num_blocks),
-                                                   .max_num_seqs = options_.max_num_seqs,
-                                                   .max_batch_tokens = options_.max_batch_tokens,
-                                                   .depth = depth,
-                                                   .feed_back = num_stages == 1 && depth > 1,
-                                                   .prefix_cache = options_.prefix_cache,
-                                                   .prefix_ttl_s = static_cast<double>(options_.prefix_cache_ttl_s),
-                                                   .batching = options_.batching,
-                                                   .end_tokens = end_tokens_,
-                                                   .vocab = model()->vocab_size},
-                                  num_stages, options_.itl_target_ms * 1e-3));
-  }
+  SchedulerOptions scheduler = scheduler_options(options_, layout_.sizes().pp, num_blocks);
+  scheduler.end_tokens = end_tokens_;
+  scheduler.vocab = model()->vocab_size;
+  for (int replica = 0; replica < layout_.sizes().dp; ++replica)
+    replicas_.push_back(std::make_unique<Replica>(scheduler));
   const std::vector<std::byte> order = encode(StartOrder{.num_blocks = num_blocks, .end_tokens = end_tokens_});
   for (int rank = 0; rank < layout_.num_ranks(); ++rank)
     control_.send(rank, {.kind = MessageKind::status, .payload = order});

@@ -4,15 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <memory>
-#include <queue>
 #include <random>
 #include <unordered_map>
 
 #include "engine/planner/replica_cost.h"
 #include "engine/schedule/placement.h"
 #include "engine/schedule/replica.h"
+#include "engine/schedule/virtual_clock.h"
 #include "kernels/base/check.h"
 #include "kernels/base/error.h"
 
@@ -21,32 +20,6 @@ namespace {
 
 constexpr TokenId kToken = 1;  ///< every token there is; none ends a sequence
 
-/// Events in the order of their time, and of their making.
-class VirtualClock {
- public:
-  double now() const { return now_; }
-  void at(double time, std::function<void()> what) { events_.push({time, made_++, std::move(what)}); }
-  bool run_next() {
-    if (events_.empty()) return false;
-    Event event = events_.top();
-    events_.pop();
-    now_ = event.time;
-    event.what();
-    return true;
-  }
-
- private:
-  struct Event {
-    double time;
-    uint64_t order;
-    std::function<void()> what;
-    bool operator<(const Event& other) const { return time != other.time ? time > other.time : order > other.order; }
-  };
-  std::priority_queue<Event> events_;
-  double now_ = 0;
-  uint64_t made_ = 0;
-};
-
 double quantile(std::vector<double>& values, double share) {
   if (values.empty()) return 0;
   const auto at = values.begin() + static_cast<int64_t>(share * static_cast<double>(values.size() - 1));
@@ -54,9 +27,10 @@ double quantile(std::vector<double>& values, double share) {
   return *at;
 }
 
-/// What the last stage would answer.
-StepResult answer_of(const MicroBatch& batch) {
-  StepResult result{.epoch = batch.epoch, .number = batch.number, .rows = {}};
+/// What the last stage would answer after so long.
+StepResult answer_of(const MicroBatch& batch, double stage_s) {
+  StepResult result{.epoch = batch.epoch, .number = batch.number};
+  result.stage_us = static_cast<uint32_t>(std::clamp(stage_s * 1e6, 1.0, 1e9));
   for (const PlanRow& row : batch.rows) {
     if (!row.sample) continue;
     RowResult& answer = result.rows.emplace_back();
@@ -82,17 +56,10 @@ class SimulatedJob {
   SimulatedJob(const EngineOptions& options, const Load& load, const Arrivals& arrivals, const ReplicaCost& cost,
                const LayoutCapacity& capacity)
       : load_(load), arrivals_(arrivals), cost_(cost), placement_(options.balance), random_(arrivals.seed) {
-    const int depth = micro_batches_in_flight(options, cost.num_stages());
+    SchedulerOptions scheduler = scheduler_options(options, cost.num_stages(), capacity.num_blocks);
+    scheduler.prefix_cache = false;  // every token of a simulation is the same one
     for (int dp = 0; dp < capacity.sizes.dp; ++dp) {
-      const SchedulerOptions scheduler{
-          .num_blocks = static_cast<int>(std::min<int64_t>(capacity.num_blocks, INT32_MAX)),
-          .max_num_seqs = options.max_num_seqs,
-          .max_batch_tokens = options.max_batch_tokens,
-          .depth = depth,
-          .feed_back = cost.num_stages() == 1 && depth > 1,
-          .prefix_cache = false,
-          .batching = options.batching};
-      replicas_.push_back(std::make_unique<Replica>(scheduler, cost.num_stages(), options.itl_target_ms * 1e-3));
+      replicas_.push_back(std::make_unique<Replica>(scheduler));
       stages_.emplace_back(static_cast<size_t>(cost.num_stages()));
     }
     busy_since_.resize(replicas_.size());
@@ -166,7 +133,7 @@ class SimulatedJob {
       replicas_[index]->note_layers_done(number);
       plan(index);
     });
-    clock_.at(done_s, [this, index, answer = answer_of(batch)] { take(index, answer); });
+    clock_.at(done_s, [this, index, answer = answer_of(batch, costs.back().total())] { take(index, answer); });
   }
 
   void take(size_t index, const StepResult& answer) {
@@ -216,7 +183,7 @@ class SimulatedJob {
   const ReplicaCost& cost_;
   Placement placement_;
   std::mt19937_64 random_;
-  VirtualClock clock_;
+  VirtualClock<double> clock_;
   std::vector<std::unique_ptr<Replica>> replicas_;
   std::vector<std::vector<Stage>> stages_;  ///< of each replica
   std::vector<double> busy_since_;

@@ -10,7 +10,7 @@ namespace {
 
 constexpr uint32_t kPlanMagic = 0x4e4c5045;    // "EPLN"
 constexpr uint32_t kResultMagic = 0x53455245;  // "ERES"
-constexpr uint16_t kWireVersion = 2;
+constexpr uint16_t kWireVersion = 3;
 
 void put_sampling(WireWriter& out, const SamplingParams& p) {
   out.put(p.temperature);
@@ -221,6 +221,7 @@ std::vector<std::byte> encode(const StepResult& result) {
   out.put(kWireVersion);
   out.put(result.epoch);
   out.put(result.number);
+  out.put(result.stage_us);
   out.put(static_cast<uint32_t>(result.rows.size()));
   for (const RowResult& row : result.rows) {
     out.put(row.slot);
@@ -241,6 +242,7 @@ StepResult decode_step_result(std::span<const std::byte> bytes) {
   StepResult result;
   result.epoch = in.get<uint32_t>("epoch");
   result.number = in.get<uint64_t>("number");
+  result.stage_us = in.get<uint32_t>("stage time");
   const uint32_t num_rows = in.get_count("result rows", bytes.size());
   for (uint32_t i = 0; i < num_rows; ++i) {
     RowResult row;

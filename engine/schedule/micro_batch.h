@@ -67,6 +67,7 @@ struct RowResult {
 struct StepResult {
   uint32_t epoch = 0;
   uint64_t number = 0;
+  uint32_t stage_us = 0;        ///< what the last stage took for it but for waiting; 0: not known
   std::vector<RowResult> rows;  ///< only rows that sampled or have prompt log-probabilities
 };
 

@@ -9,16 +9,30 @@
 #include <utility>
 #include <vector>
 
-#include "engine/schedule/prompt_pace.h"
+#include "engine/engine_options.h"
 #include "engine/schedule/scheduler.h"
 
 namespace echelon {
 
+/// Of a replica with so many stages, every rank of which holds num_blocks; the model's end tokens and vocabulary are
+/// left to whoever has one.
+inline SchedulerOptions scheduler_options(const EngineOptions& options, int num_stages, int64_t num_blocks) {
+  const int depth = micro_batches_in_flight(options, num_stages);
+  return {.num_blocks = static_cast<int>(std::min<int64_t>(num_blocks, INT32_MAX)),
+          .max_num_seqs = options.max_num_seqs,
+          .max_batch_tokens = options.max_batch_tokens,
+          .depth = depth,
+          .feed_back = num_stages == 1 && depth > 1,
+          .prefix_cache = options.prefix_cache,
+          .itl_target_s = options.itl_target_ms * 1e-3,
+          .prefix_ttl_s = static_cast<double>(options.prefix_cache_ttl_s),
+          .batching = options.batching,
+          .end_tokens = {}};
+}
+
 class Replica {
  public:
-  /// itl_target_s: as in PromptPace; 0: none.
-  Replica(SchedulerOptions options, int num_stages, double itl_target_s)
-      : scheduler_(std::move(options)), num_stages_(num_stages), pace_(itl_target_s) {}
+  explicit Replica(SchedulerOptions options) : scheduler_(std::move(options)) {}
 
   Scheduler& scheduler() { return scheduler_; }
   const Scheduler& scheduler() const { return scheduler_; }
@@ -30,7 +44,7 @@ class Replica {
     const bool ahead = scheduler_.options().feed_back && scheduler_.num_in_flight() > 0;
     if (ahead && layers_done_ != scheduler_.last_number()) return std::nullopt;
     std::optional<MicroBatch> batch = scheduler_.next();
-    if (batch) note_sent(*batch, now_s);
+    if (batch) sent_.push_back({.number = batch->number, .num_tokens = batch->tokens.size(), .time_s = now_s});
     return batch;
   }
 
@@ -50,38 +64,22 @@ class Replica {
   static constexpr double kSlowly = 0.05;
   struct SentPlan {
     uint64_t number = 0;
-    int num_prompt_tokens = 0, num_decodes = 0;
+    size_t num_tokens = 0;
     double time_s = 0;
   };
 
-  void note_sent(const MicroBatch& batch, double now_s) {
-    SentPlan plan{.number = batch.number, .time_s = now_s};
-    for (const PlanRow& row : batch.rows) {
-      const bool decodes = row.num_tokens == 1 && row.sample;
-      (decodes ? plan.num_decodes : plan.num_prompt_tokens) += row.num_tokens;
-    }
-    sent_.push_back(plan);
-  }
-
-  /// What a micro-batch took bounds the prompts of the next ones. With one stage its time began with the result before;
-  /// with more it is all the time that its sequences waited.
   void note_result(uint64_t number, double now_s) {
     if (sent_.empty() || sent_.front().number != number) return;  // commit() refuses it
     const SentPlan plan = sent_.front();
     sent_.pop_front();
-    const double begin_s = num_stages_ == 1 ? std::max(plan.time_s, last_result_s_) : plan.time_s;
-    const int num_tokens = plan.num_prompt_tokens + plan.num_decodes;
-    const double taken = (now_s - std::max(plan.time_s, last_result_s_)) / num_tokens;
-    seconds_per_token_ += (first_ ? 1 : kSlowly) * (taken - seconds_per_token_);
+    const double taken_s = now_s - std::max(plan.time_s, last_result_s_);
+    seconds_per_token_ +=
+        (first_ ? 1 : kSlowly) * (taken_s / static_cast<double>(plan.num_tokens) - seconds_per_token_);
     first_ = false;
     last_result_s_ = now_s;
-    pace_.observe(plan.num_prompt_tokens, plan.num_decodes, now_s - begin_s);
-    scheduler_.set_prompt_limit(pace_.limit(scheduler_.options().max_batch_tokens));
   }
 
   Scheduler scheduler_;
-  int num_stages_;
-  PromptPace pace_;
   uint64_t layers_done_ = 0;
   std::deque<SentPlan> sent_;  ///< without a result
   double last_result_s_ = 0;

@@ -2,10 +2,11 @@
 //
 // next() plans one micro-batch: running sequences with a token to run (decodes, spread evenly over the micro-batches in
 // flight), then chunks of prompts, then new sequences (in the order of WaitingQueue), within a budget of tokens, with
-// blocks from the pool. commit()
-// takes the last stage's answer. Up to `depth` micro-batches are in flight; chunks of one prompt may follow each other.
-// With `feed_back` (one stage) so may decodes of one sequence: the ranks put in the token that was sampled before; the
-// rows behind one that ends its sequence are ignored, like those of a sequence that was removed.
+// blocks from the pool. Prompts are cut by the time they take (StepCost): to the ITL target beside decodes, and evenly
+// over micro-batches in flight. commit() takes the last stage's answer. Up to `depth` micro-batches are in flight;
+// chunks of one prompt may follow each other. With `feed_back` (one stage) so may decodes of one sequence: the ranks
+// put in the token that was sampled before; the rows behind one that ends its sequence are ignored, like those of a
+// sequence that was removed.
 //
 // Invariants: without `feed_back` a sequence samples in at most one micro-batch in flight; a waiting sequence holds no
 // block and no slot; a block freed while planning number k may be used by number k + 1, because every rank runs plans
@@ -24,9 +25,12 @@
 #include "engine/schedule/batch_gate.h"
 #include "engine/schedule/micro_batch.h"
 #include "engine/schedule/sequence.h"
+#include "engine/schedule/step_cost.h"
 #include "engine/schedule/waiting_queue.h"
 
 namespace echelon {
+
+inline int blocks_for(int64_t num_tokens) { return static_cast<int>((num_tokens + kBlockTokens - 1) / kBlockTokens); }
 
 struct SchedulerOptions {
   int num_blocks = 0;
@@ -35,6 +39,7 @@ struct SchedulerOptions {
   int depth = 1;               ///< micro-batches in flight at most
   bool feed_back = false;      ///< micro-batches run one after the other: plan tokens that are not known yet
   bool prefix_cache = true;
+  double itl_target_s = 0;  ///< longest time between two tokens that prompts may cause; 0: any
   double prefix_ttl_s = 0;  ///< cached blocks are forgotten when not used for so long; 0: never
   BatchingOptions batching;
   std::vector<TokenId> end_tokens;  ///< end of generation
@@ -65,8 +70,6 @@ class Scheduler {
   void set_time(double now_s);
   /// When next() may have something to do though nothing has happened since set_time(); infinity: it will not.
   double wake_s() const { return gate_.wake_s(waiting_, now_s_); }
-  /// Prompt tokens that a micro-batch may carry while sequences decode, at least 1; no limit to begin with.
-  void set_prompt_limit(int tokens) { prompt_limit_ = tokens; }
   /// Nothing when all is in flight, or there is nothing to do, or `depth` micro-batches are in flight.
   std::optional<MicroBatch> next();
   /// Results come in the order of their numbers (checked: throws WireError for one that was not planned).
@@ -83,6 +86,7 @@ class Scheduler {
   uint64_t num_preemptions() const { return num_preemptions_; }
   uint64_t num_prefix_queries() const { return num_prefix_queries_; }
   uint64_t num_prefix_hits() const { return num_prefix_hits_; }  ///< tokens
+  const StepCost& cost() const { return cost_; }
   const BlockPool& pool() const { return pool_; }
   int num_free_slots() const { return static_cast<int>(free_slots_.size()); }
   const SchedulerOptions& options() const { return options_; }
@@ -104,9 +108,10 @@ class Scheduler {
   };
   struct InFlight {
     uint64_t number = 0;
+    StepShape shape;
     std::vector<InFlightRow> rows;
   };
-  struct Draft;  ///< the micro-batch being planned
+  struct Draft;  ///< scheduler_plan.cc: the micro-batch being planned
 
   /// Returns how many sequences decode, in this micro-batch or another.
   int plan_decodes(Draft& draft);
@@ -123,7 +128,9 @@ class Scheduler {
   void preempt(Sequence& sequence);
   void release(Sequence& sequence);
   void publish_full_blocks(Sequence& sequence);
-  int prefill_budget(const Draft& draft) const;
+  void share_prompts(Draft& draft);
+  void hold_itl_target(Draft& draft);
+  int chunk_of(const Sequence& sequence, const Draft& draft) const;
   /// Micro-batches that run at a time, in different stages.
   int num_parallel() const { return options_.feed_back ? 1 : options_.depth; }
   std::optional<FinishReason> finish_reason(const Sequence& sequence, TokenId token) const;
@@ -137,8 +144,8 @@ class Scheduler {
   std::vector<int> free_slots_;
   std::vector<uint32_t> generations_;  ///< of every slot
   std::deque<InFlight> in_flight_;
+  StepCost cost_;
   std::vector<SequenceId> admitted_;
-  int prompt_limit_;
   double now_s_ = 0;
   double forgot_s_ = 0;  ///< when old prefixes were last looked for
   uint64_t next_number_ = 1;

@@ -1,6 +1,8 @@
 #include "engine/schedule/waiting_queue.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "kernels/base/check.h"
 
@@ -40,6 +42,14 @@ void WaitingQueue::erase(Sequence* sequence) {
   if (of_class->second.empty()) classes_.erase(of_class);
 }
 
+void WaitingQueue::start(Sequence* sequence) {
+  const int best = classes_.begin()->first;
+  const bool is_other = sequence->priority != best;
+  starts_before_others_ = is_other || classes_.size() == 1 ? 0 : starts_before_others_ + 1;
+  erase(sequence);
+  sequence->priority = best;
+}
+
 bool WaitingQueue::contains(const Sequence* sequence) const {
   const auto of_class = classes_.find(sequence->priority);
   if (of_class == classes_.end()) return false;
@@ -47,7 +57,15 @@ bool WaitingQueue::contains(const Sequence* sequence) const {
   return of_tenant != of_class->second.end() && of_tenant->second.contains(const_cast<Sequence*>(sequence));
 }
 
-WaitingQueue::Order::Order(const WaitingQueue& queue) : queue_(queue) { open_class(queue.classes_.begin()); }
+WaitingQueue::Order::Order(const WaitingQueue& queue) : queue_(queue) {
+  if (!open_class(queue.classes_.begin()) || queue.starts_before_others_ < kTurnOfOthers - 1) return;
+  for (auto other = std::next(queue.classes_.begin()); other != queue.classes_.end(); ++other) {
+    for (const auto& [tenant, sequences] : other->second) {
+      Sequence* const oldest = *sequences.begin();
+      if (turn_ == nullptr || oldest->order < turn_->order) turn_ = oldest;
+    }
+  }
+}
 
 bool WaitingQueue::Order::open_class(std::map<int, OfClass>::const_iterator of_class) {
   if (of_class == queue_.classes_.end()) return false;
@@ -60,6 +78,7 @@ bool WaitingQueue::Order::open_class(std::map<int, OfClass>::const_iterator of_c
 }
 
 Sequence* WaitingQueue::Order::next() {
+  if (turn_ != nullptr) return std::exchange(turn_, nullptr);
   if (heads_.empty() && !open_class(queue_.classes_.upper_bound(priority_))) return nullptr;
   std::pop_heap(heads_.begin(), heads_.end());
   Head& head = heads_.back();

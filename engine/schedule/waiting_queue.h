@@ -1,5 +1,6 @@
 // Sequences that wait, in the order in which they should start: the best class first; inside a class, the tenant that
-// was served least; of a tenant, the oldest. One thread.
+// was served least; of a tenant, the oldest. Of kTurnOfOthers starts while other classes wait, too, one is of the
+// sequence that has waited longest in them, so that nobody waits for ever. One thread.
 //
 // Service is counted in tokens: of the prompt that had to be run, and of the output. A tenant that comes starts level
 // with the one served least of those that have work, so that being away earns nothing, and with as much work as others
@@ -25,6 +26,7 @@ struct ClassAndAge {
 };
 
 inline constexpr int kMaxTenantWeight = 1000;
+inline constexpr int kTurnOfOthers = 16;
 
 class WaitingQueue {
   using OfTenant = std::set<Sequence*, ClassAndAge>;
@@ -45,6 +47,9 @@ class WaitingQueue {
 
   void insert(Sequence* sequence);
   void erase(Sequence* sequence);
+  /// Erases one that starts. From a class that is not the best it gets into the best: it shall not be the first to be
+  /// preempted for those that it was started before.
+  void start(Sequence* sequence);
   bool contains(const Sequence* sequence) const;
   size_t size() const { return size_; }
 
@@ -81,12 +86,14 @@ class WaitingQueue {
     const WaitingQueue& queue_;
     std::vector<Head> heads_;
     int priority_ = 0;
+    Sequence* turn_ = nullptr;  ///< of another class, to be given first
   };
 
  private:
   std::map<int, OfClass> classes_;  ///< none is empty
   std::unordered_map<TenantId, Tenant> tenants_;
   size_t size_ = 0;
+  int starts_before_others_ = 0;  ///< of the best class, since one of another started
 };
 
 }  // namespace echelon

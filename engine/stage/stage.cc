@@ -62,7 +62,7 @@ void Stage::put_in_fed_back(const MicroBatch& batch) {
 
 std::optional<StepResult> Stage::run(const MicroBatch& batch, const std::function<void()>& layers_done) {
   StageTime since = now();
-  const double exchanged = clock_.wait.exchange;
+  const double exchanged = clock_.wait.exchange, busy = clock_.busy_seconds;
   const std::vector<Segment> segments = slots_.apply(batch);
   put_in_fed_back(batch);
   const BatchView view{.tokens = tokens_, .segments = segments};
@@ -87,6 +87,10 @@ std::optional<StepResult> Stage::run(const MicroBatch& batch, const std::functio
   }
   const StageTime end = now();
   clock_.busy_seconds += seconds_between(since, end) - (clock_.wait.exchange - exchanged);
+  if (result) {
+    const double seconds = clock_.busy_seconds - busy + clock_.wait.exchange - exchanged;
+    result->stage_us = static_cast<uint32_t>(std::clamp(seconds * 1e6, 1.0, 1e9));
+  }
   clock_.last = {.number = batch.number, .rows = view.num_rows(), .begin = since, .end = end};
   if (neighbours_.next >= 0) {
     neighbours_.replica->send(neighbours_.next, layers_.hidden_bytes(view.num_rows()));

@@ -169,5 +169,28 @@ TEST(Fairness, ClassesComeBeforeTenants) {
   }
 }
 
+TEST(Fairness, ClassesThatAreNotTheBestGetATurn) {
+  Served served(1);
+  SequenceId id = 1;
+  const auto add = [&](TenantId tenant, int priority) {
+    Sequence sequence = of_tenant(tenant, id++, 20, 5);
+    sequence.priority = priority;
+    add_one(served.scheduler, std::move(sequence));
+  };
+  for (int i = 0; i < 2; ++i) add(1, 7), add(2, 3);
+  for (int i = 0; i < 200; ++i) add(3, 0);
+  std::vector<size_t> turns;  // of all that ended, the ones of other classes
+  while (turns.size() < 4) {
+    served.run(1);
+    for (size_t at = turns.empty() ? 0 : turns.back() + 1; at < served.ended.size(); ++at) {
+      if (served.ended[at] != 3) turns.push_back(at);
+    }
+    ASSERT_LE(served.ended.size(), 80u);
+  }
+  EXPECT_EQ(turns, (std::vector<size_t>{15, 31, 47, 63})) << "one of sixteen";
+  EXPECT_EQ(served.ended[15], 1) << "the oldest, whatever its class";
+  EXPECT_EQ(served.ended[31], 2);
+}
+
 }  // namespace
 }  // namespace echelon

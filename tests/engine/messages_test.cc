@@ -112,6 +112,7 @@ class Maker {
 
   StepResult step_result() {
     StepResult result{.epoch = static_cast<uint32_t>(random_()), .number = random_()};
+    result.stage_us = static_cast<uint32_t>(random_());
     for (int i = below(5); i > 0; --i) {
       RowResult row{.slot = below(256), .generation = static_cast<uint32_t>(random_()), .sampled = below(2) == 1};
       row.token.token = below(1 << 21) - 1;
@@ -226,6 +227,7 @@ void expect_equal(const MicroBatch& a, const MicroBatch& b) {
 void expect_equal(const StepResult& a, const StepResult& b) {
   EXPECT_EQ(a.epoch, b.epoch);
   EXPECT_EQ(a.number, b.number);
+  EXPECT_EQ(a.stage_us, b.stage_us);
   ASSERT_EQ(a.rows.size(), b.rows.size());
   for (size_t i = 0; i < a.rows.size(); ++i) {
     const RowResult &x = a.rows[i], &y = b.rows[i];

@@ -11,7 +11,7 @@ namespace {
 struct Replicas {
   explicit Replicas(int count) {
     for (int i = 0; i < count; ++i) {
-      all.push_back(std::make_unique<Replica>(SchedulerOptions{.num_blocks = 100, .max_batch_tokens = 512}, 1, 0));
+      all.push_back(std::make_unique<Replica>(SchedulerOptions{.num_blocks = 100, .max_batch_tokens = 512}));
       models.emplace_back(100);
     }
   }

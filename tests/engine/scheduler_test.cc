@@ -91,23 +91,6 @@ TEST(Scheduler, ChunksOfOnePromptFollowEachOtherWithoutWaiting) {
   EXPECT_FALSE(scheduler.next()) << "depth micro-batches are in flight";
 }
 
-TEST(Scheduler, PromptsAreLimitedOnlyWhileOthersDecode) {
-  Scheduler scheduler({.num_blocks = 100, .max_num_seqs = 8, .max_batch_tokens = 64, .depth = 1});
-  HashModel model(100);
-  scheduler.set_prompt_limit(10);
-  add_one(scheduler, sequence(1, 60, 3));
-  auto batch = scheduler.next();
-  EXPECT_EQ(batch->tokens.size(), 60u) << "nobody waits for it";
-  scheduler.commit(model.run(*batch));
-  add_one(scheduler, sequence(2, 60, 3));
-  for (int step = 0; step < 2; ++step) {
-    batch = scheduler.next();
-    EXPECT_EQ(batch->tokens.size(), 11u) << "a decode, and 10 tokens of the prompt";
-    scheduler.commit(model.run(*batch));
-  }
-  EXPECT_EQ(scheduler.next()->tokens.size(), 40u) << "the other has ended";
-}
-
 TEST(Scheduler, SharesThePromptsBlocksBetweenChoicesWithoutTheCache) {
   Scheduler scheduler(
       {.num_blocks = 12, .max_num_seqs = 8, .max_batch_tokens = 512, .depth = 1, .prefix_cache = false});

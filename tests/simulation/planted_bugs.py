@@ -14,7 +14,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEEDS = "1-2000"
-SCHEDULER, POOL = "engine/schedule/scheduler.cc", "engine/cache/block_pool.cc"
+SCHEDULER, PLAN = "engine/schedule/scheduler.cc", "engine/schedule/scheduler_plan.cc"
+POOL = "engine/cache/block_pool.cc"
 QUEUE = "engine/schedule/waiting_queue.cc"
 SLOTS, STAGE = "engine/stage/slot_table.cc", "engine/stage/stage.cc"
 
@@ -26,7 +27,7 @@ BUGS = {  # name: (file, the text, the bug)
         "  release(sequence);\n  sequence.num_scheduled = 0;",
     ),
     "a slot's generation is stale": (
-        SCHEDULER,
+        PLAN,
         "sequence.generation = ++generations_[sequence.slot];",
         "sequence.generation = generations_[sequence.slot] = std::max(1u, generations_[sequence.slot]);",
     ),
@@ -62,11 +63,16 @@ BUGS = {  # name: (file, the text, the bug)
         "sequences.begin(), sequences.end()});",
         "std::prev(sequences.end()), sequences.end()});",
     ),
+    "a class that is not the best starves": (
+        QUEUE,
+        "queue.starts_before_others_ < kTurnOfOthers - 1",
+        "queue.starts_before_others_ >= 0",
+    ),
     "a tenant leaves while it has work": (SCHEDULER, "    waiting_.enter(sequence->tenant, sequence->weight);\n",
                                           "    if (sequence->choice < 2) waiting_.enter(sequence->tenant, sequence->weight);\n"),
-    "choices share blocks and do not count it": (SCHEDULER, "      pool_.retain(*block);\n", ""),
+    "choices share blocks and do not count it": (PLAN, "      pool_.retain(*block);\n", ""),
     "no token of a cached prompt is left to run": (
-        SCHEDULER,
+        PLAN,
         "const int limit = (static_cast<int>(sequence.tokens.size()) - 1) / kBlockTokens;",
         "const int limit = static_cast<int>(sequence.tokens.size()) / kBlockTokens;",
     ),
@@ -77,13 +83,13 @@ BUGS = {  # name: (file, the text, the bug)
         "         static_cast<int>(sequence.keys.size() + 1) * kBlockTokens <= static_cast<int>(sequence.tokens.size()))",
     ),
     "another's salt": (
-        SCHEDULER,
+        PLAN,
         "PrefixKey parent = root_key(sequence.cache_salt);",
         "PrefixKey parent = root_key(sequence.cache_salt & ~uint64_t{1});",
     ),
-    "a sequence of the plan is preempted for it": (SCHEDULER, "    if (draft.has(sequence)) continue;", "   "),
+    "a sequence of the plan is preempted for it": (PLAN, "    if (draft.has(sequence)) continue;", "   "),
     "a preempted sequence starts while its rows are in flight": (
-        SCHEDULER,
+        PLAN,
         "  if (sequence.num_in_flight > 0) return false;\n",
         "",
     ),

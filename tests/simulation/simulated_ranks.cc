@@ -149,7 +149,7 @@ SimulatedRank::SimulatedRank(const RankOptions& options, Streams& streams)
 
 SimulatedRank::~SimulatedRank() = default;
 
-std::vector<std::byte> SimulatedRank::run(std::span<const std::byte> plan) {
+std::vector<std::byte> SimulatedRank::run(std::span<const std::byte> plan, uint32_t stage_us) {
   const MicroBatch batch = decode_micro_batch(plan);
   if (batch.number != last_number_ + 1) {
     throw WireError(fmt::format("plan {} came after plan {}", batch.number, last_number_));
@@ -160,7 +160,8 @@ std::vector<std::byte> SimulatedRank::run(std::span<const std::byte> plan) {
     ECHELON_CHECK(slot.generation > newest, "slot {} has generation {} again", slot.slot, slot.generation);
     newest = slot.generation;
   }
-  const std::optional<StepResult> result = stage_->run(batch);
+  std::optional<StepResult> result = stage_->run(batch);
+  if (result) result->stage_us = stage_us;
   return result ? encode(*result) : std::vector<std::byte>();
 }
 

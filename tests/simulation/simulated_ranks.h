@@ -40,8 +40,8 @@ class SimulatedRank {
   ~SimulatedRank();
 
   /// A plan's bytes, as RankRunner takes them: throws WireError for what it must not run. The stage before must have
-  /// run it. The encoded result on the last stage, else nothing.
-  std::vector<std::byte> run(std::span<const std::byte> plan);
+  /// run it. The encoded result on the last stage, which says that it took stage_us, else nothing.
+  std::vector<std::byte> run(std::span<const std::byte> plan, uint32_t stage_us);
 
  private:
   class HashLayers;

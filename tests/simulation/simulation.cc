@@ -3,11 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
-#include <queue>
 #include <random>
 
 #include "engine/schedule/replica.h"
+#include "engine/schedule/virtual_clock.h"
 #include "engine/schedule/wire.h"
 #include "kernels/base/limits.h"
 #include "parallel/control/frame.h"
@@ -18,6 +17,7 @@ namespace {
 
 constexpr uint64_t kJob = 0x1234, kMostEvents = 400'000;
 constexpr int kNumRequests = 20, kMostPrompt = 160, kMostOutput = 60;
+constexpr int kMostFlooding = 2000;
 
 /// What did not hold.
 struct Broken : std::runtime_error {
@@ -27,30 +27,6 @@ struct Broken : std::runtime_error {
 void require(bool holds, const std::string& what) {
   if (!holds) throw Broken(what);
 }
-
-/// Events in the order of their time, and of their making.
-class Clock {
- public:
-  uint64_t now() const { return now_; }
-  void at(uint64_t time, std::function<void()> what) { events_.push({time, made_++, std::move(what)}); }
-  bool run_next() {
-    if (events_.empty()) return false;
-    Event event = events_.top();
-    events_.pop();
-    now_ = event.time;
-    event.what();
-    return true;
-  }
-
- private:
-  struct Event {
-    uint64_t time, order;
-    std::function<void()> what;
-    bool operator<(const Event& other) const { return time != other.time ? time > other.time : order > other.order; }
-  };
-  std::priority_queue<Event> events_;
-  uint64_t now_ = 0, made_ = 0;
-};
 
 struct Request {
   std::vector<TokenId> prompt, output;
@@ -64,7 +40,7 @@ struct Request {
 class Simulation {
  public:
   Simulation(uint64_t seed, Fault fault)
-      : random_(seed), fault_(fault), options_(choose_options()), replica_(options_, num_stages_, below(3) * 20) {
+      : random_(seed), fault_(fault), options_(choose_options()), replica_(options_) {
     const SlotLimits limits{.num_slots = options_.max_num_seqs,
                             .num_blocks = options_.num_blocks,
                             .vocab = kVocab,
@@ -80,6 +56,7 @@ class Simulation {
     for (size_t i = 0; i < 96; ++i) {
       common_prompt_.push_back(repeats && i >= kBlockTokens ? common_prompt_[i - kBlockTokens] : below(kVocab));
     }
+    floods_ = below(8) == 0;
     uint64_t time = 0;
     const int most_pause = below(2) == 0 ? 20 : 2000;
     for (int i = 0; i < kNumRequests; ++i) clock_.at(time += below(most_pause), [this] { arrive(); });
@@ -135,6 +112,7 @@ class Simulation {
                              .max_batch_tokens = 1 + below(200),
                              .depth = num_stages_ + below(2),
                              .prefix_cache = below(3) != 0,
+                             .itl_target_s = below(3) * 20.0,
                              .prefix_ttl_s = below(3) == 0 ? 1.0 + below(2000) : 0.0,
                              .end_tokens = {kEndToken},
                              .vocab = kVocab};
@@ -203,6 +181,24 @@ class Simulation {
     plan();
   }
 
+  /// While a request of the lower class waits, one of the better class comes whenever one has ended.
+  void keep_coming() {
+    const auto waits = [](const auto& each) { return each.second.priority > 0 && !each.second.finished; };
+    if (!floods_ || std::none_of(requests_.begin(), requests_.end(), waits)) return;
+    require(++num_flooding_ < kMostFlooding, "a request of the lower class waits for ever");
+    const SequenceId id = next_id_++;
+    const std::vector<TokenId> prompt = {below(kVocab)};
+    const SamplingParams sampling{.temperature = 0, .max_tokens = 1};
+    Sequence s{.id = id, .first_choice = id, .tenant = 0, .order = id};
+    s.sampling = sampling;
+    s.tokens = prompt;
+    s.num_prompt = 1;
+    requests_[id] = {.prompt = prompt, .output = {}, .sampling = sampling};
+    std::vector<Sequence> one;
+    one.push_back(std::move(s));
+    scheduler_.add(std::move(one));
+  }
+
   void cancel(SequenceId id) {
     const auto found = requests_.find(id);
     require(scheduler_.remove(id) == (found != requests_.end() && !found->second.finished), "cancelled twice, or lost");
@@ -218,7 +214,6 @@ class Simulation {
 
   void plan() {
     while (true) {
-      if (below(8) == 0) scheduler_.set_prompt_limit(1 + below(options_.max_batch_tokens));
       const std::optional<MicroBatch> batch = replica_.next(static_cast<double>(clock_.now()));
       check_admissions();
       if (!batch) return wake_later();
@@ -269,7 +264,9 @@ class Simulation {
       if (!update.token) continue;
       request.output.push_back(update.token->token);
       ++num_tokens_;
-      if (update.finish) check_finished(update.sequence, request);
+      if (!update.finish) continue;
+      check_finished(update.sequence, request);
+      keep_coming();
     }
     plan();
   }
@@ -348,8 +345,11 @@ class Simulation {
     rank.plans.pop_front();
     if (index > 0) --rank.num_inputs;
     rank.busy = true;
-    const std::vector<std::byte> result = rank.rank.run(plan.payload);
-    const uint64_t done = clock_.now() + static_cast<uint64_t>(rank.pace * (1 + below(10)));
+    const int ticks = rank.pace * (1 + below(10));
+    // What a stage says of its time is anything at all now and then.
+    const std::vector<std::byte> result =
+        rank.rank.run(plan.payload, 1'000'000 * static_cast<uint32_t>(below(8) == 0 ? below(4000) : ticks));
+    const uint64_t done = clock_.now() + static_cast<uint64_t>(ticks);
     if (options_.feed_back) {
       clock_.at((clock_.now() + done) / 2, [this, number = plan.number] {
         send(num_stages_, {.kind = MessageKind::layers_done, .number = number, .payload = {}});
@@ -396,7 +396,7 @@ class Simulation {
   const SchedulerOptions options_;
   Replica replica_;
   Scheduler& scheduler_ = replica_.scheduler();
-  Clock clock_;
+  VirtualClock<uint64_t> clock_;
   Streams streams_;
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::map<int, Wire> wires_;
@@ -404,6 +404,8 @@ class Simulation {
   FrameDecoder decoder_{kJob, kMaxPayloadBytes};
   int faulty_link_ = 0, faulty_message_ = 0;
   bool fault_happened_ = false;
+  bool floods_ = false;
+  int num_flooding_ = 0;
 
   std::vector<TokenId> common_prompt_;
   std::map<SequenceId, Request> requests_;  ///< but for those that were cancelled
