@@ -7,8 +7,8 @@ once. The worst time between two of its tokens, against the median of the same s
 machine add. Prompts' time is that from the first prompt's start to the last one's end. Repeated prompt: time to the
 first token of 2,000 random tokens, sent twice.
 
-The client shares the cores with the server: bodies are made before, sockets are read by plain recv, and times are
-parsed afterwards.
+The client shares the cores with the server, unless --threads leaves it some: bodies are made before, sockets are read by
+plain recv, and times are parsed afterwards.
 """
 
 import argparse
@@ -89,10 +89,10 @@ def stream(port, seed, prompts=()):
     return gaps(times), sum(took)
 
 
-def measure_stream(model, target_ms, rounds, quiet):
+def measure_stream(model, target_ms, threads, rounds, quiet):
     """One row of the table: medians over the rounds of one server."""
     alone, worst_alone, worst, ratios, p99, took = [], [], [], [], [], []
-    with Echelon(model, 1, ["--itl-target-ms", str(target_ms)]) as server:
+    with Echelon(model, 1, ["--itl-target-ms", str(target_ms), "--threads", str(threads)]) as server:
         port = server.server.port
         stream(port, 0)
         for round_number in range(rounds):
@@ -110,6 +110,7 @@ def measure_stream(model, target_ms, rounds, quiet):
     rate = NUM_PROMPTS * PROMPT_TOKENS / statistics.median(took)
     return [
         f"{target_ms} ms" if target_ms else "none",
+        str(threads),
         f"{number(statistics.median(alone))} ms",
         f"{number(statistics.median(worst_alone))} ms",
         median_and_range(worst) + " ms",
@@ -138,11 +139,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--model", default="smollm2", choices=MODELS)
     parser.add_argument("--targets", type=int, nargs="*", default=[0, 5], help="of --itl-target-ms; 0: none [0 5]")
+    parser.add_argument("--threads", type=int, nargs="*", default=[2, 1], help="that compute [2 1]")
     arguments = parser.parse_args()
     quiet = Quiet()
-    rows = [measure_stream(arguments.model, target, arguments.rounds, quiet) for target in arguments.targets]
+    rows = [
+        measure_stream(arguments.model, target, threads, arguments.rounds, quiet)
+        for threads in arguments.threads
+        for target in arguments.targets
+    ]
     print(heading(f"A stream while {NUM_PROMPTS} prompts of {PROMPT_TOKENS} tokens arrive: {arguments.model}"))
-    columns = ["target", "alone, median", "alone, worst", "beside prompts, worst", "against alone", "p99 against alone", "prompts, also after the stream"]
+    columns = ["target", "threads", "alone, median", "alone, worst", "beside prompts, worst", "against alone", "p99 against alone", "prompts, also after the stream"]
     print(table(columns, rows))
     first, again = measure_repeated(arguments.model, quiet)
     print(heading(f"A prompt of {PROMPT_TOKENS} tokens, twice: time to the first token"))

@@ -9,8 +9,8 @@
 namespace echelon {
 namespace {
 
-constexpr uint64_t kCeilingBytes = uint64_t{128} << 20, kCeilingBytesPerThread = uint64_t{64} << 20;
 constexpr uint64_t kFreeForCeiling = 4;  ///< times what it takes
+constexpr int kNumPasses = 3;            ///< over all ceilings
 
 /// The plan as the cost model counts it. Rows of prompts whose log-probabilities are wanted need logits, too.
 void count_rows(const MicroBatch& batch, std::vector<RowGroup>& groups) {
@@ -38,18 +38,26 @@ void RankMeter::note_ran(const MicroBatch& batch) {
   for (size_t kind = 0; kind < work.operations.size(); ++kind) work_.operations[kind] += work.operations[kind];
 }
 
+bool RankMeter::wants_to_measure() const {
+  if (!may_measure_ || !measurement_) return may_measure_;
+  const int passes = measurement_->num_steps_done() / CeilingMeasurement::kNumSteps;
+  return passes == 0 || (passes < kNumPasses && clock_.busy_seconds > 0);
+}
+
 void RankMeter::measure_ceiling(const EngineOptions& options, int ranks_on_host) {
-  ceiling_tried_ = true;
-  const uint64_t needed =
-      std::max(kCeilingBytes, kCeilingBytesPerThread * static_cast<uint64_t>(options.num_threads)) * kFreeForCeiling;
-  if (available_host_bytes() / static_cast<uint64_t>(std::max(ranks_on_host, 1)) < needed) {
+  if (!measurement_) measurement_.emplace(options.isa, options.num_threads);
+  const uint64_t needed = CeilingMeasurement::bytes_needed(options.num_threads) * kFreeForCeiling;
+  may_measure_ = available_host_bytes() / static_cast<uint64_t>(std::max(ranks_on_host, 1)) >= needed;
+  if (!may_measure_) {
     log::info("too little memory is free to measure what it reaches: no MFU and MBU of this rank");
     return;
   }
-  const Ceiling ceiling = echelon::measure_ceiling(options.isa, options.num_threads);
-  ceiling_.bytes = ceiling.bytes_per_s;
-  std::copy(ceiling.products.begin(), ceiling.products.end(), ceiling_.operations.begin());
-  ceiling_.operations.back() = ceiling.attention;
+  measurement_->step();
+  if (!has_ceiling()) return;
+  const Ceiling& best = measurement_->best();
+  ceiling_.bytes = best.bytes_per_s;
+  for (size_t kind = 0; kind < best.products.size(); ++kind) ceiling_.operations[kind] = best.products[kind].most();
+  ceiling_.operations.back() = best.attention;
 }
 
 void RankMeter::report(RankStatus& status) {

@@ -18,6 +18,7 @@ namespace echelon {
 namespace {
 
 constexpr int kStatusIntervalMs = 1000;
+constexpr int kIdleTickMs = 1;  ///< before work that is done while there is nothing else
 
 using SteadyClock = std::chrono::steady_clock;
 
@@ -198,10 +199,18 @@ void RankRunner::run_plans(Loaded& loaded) {
   uint64_t last_number = 0;
   const int num_stages = layout_.sizes().pp;
   const bool plans_ahead = num_stages == 1 && micro_batches_in_flight(options_, num_stages) > 1;
+  bool cache_is_claimed = false;
   while (true) {
     const auto waiting_since = SteadyClock::now();
-    const std::optional<ControlMessage> message = next_message(kStatusIntervalMs);
-    if (!message && !meter_.has_ceiling()) meter_.measure_ceiling(options_, place_.ranks_on_host);  // idle for a second
+    // With nothing to do: what is the machine able to do, and the cache's memory; that again after an idle second.
+    const bool first_measures = meter_.wants_to_measure() && !meter_.has_ceiling();
+    const std::optional<ControlMessage> message =
+        next_message(first_measures || !cache_is_claimed ? kIdleTickMs : kStatusIntervalMs);
+    if (!message && meter_.wants_to_measure() && (first_measures || cache_is_claimed)) {
+      meter_.measure_ceiling(options_, place_.ranks_on_host);
+    } else if (!message && !cache_is_claimed) {
+      cache_is_claimed = !loaded.stage_model->claim_more_cache();
+    }
     meter_.note_plan_wait(seconds_since(waiting_since));
     if (SteadyClock::now() - last_status >= std::chrono::milliseconds(kStatusIntervalMs)) {
       send_status(RankPhase::running, 1);

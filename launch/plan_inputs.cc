@@ -33,9 +33,9 @@ Device device_of(const PlanOptions& options, const EngineOptions& settings, int 
   if (given(options.flops, "--flops")) {
     const auto rate = static_cast<double>(options.flops);
     device.rank.products = {rate, rate, rate};
-    device.rank.attention = rate;
+    device.rank.attention = device.rank.decode_attention = rate;
     device.host.products = {};
-    device.host.attention = 0;
+    device.host.attention = device.host.decode_attention = 0;
   }
   if (given(options.network_bandwidth, "--network-bandwidth"))
     device.between_hosts.bytes_per_s = static_cast<double>(options.network_bandwidth);

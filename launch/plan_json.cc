@@ -9,12 +9,19 @@ namespace {
 
 namespace json = boost::json;
 
+json::array json_of(const RowRate& rate) {
+  json::array rates;
+  for (const int rows : RowRate::kRows) rates.push_back({{"rows", rows}, {"per_s", rate.at(rows)}});
+  return rates;
+}
+
 json::object json_of(const Ceiling& ceiling) {
   return {{"memory_bytes_per_s", ceiling.bytes_per_s},
-          {"int8_operations_per_s", ceiling.product_rate(Compute::int8)},
-          {"bf16_operations_per_s", ceiling.product_rate(Compute::bf16)},
-          {"f32_operations_per_s", ceiling.product_rate(Compute::f32)},
-          {"attention_operations_per_s", ceiling.attention}};
+          {"int8_operations", json_of(ceiling.product_rate(Compute::int8))},
+          {"bf16_operations", json_of(ceiling.product_rate(Compute::bf16))},
+          {"f32_operations", json_of(ceiling.product_rate(Compute::f32))},
+          {"attention_operations_per_s", ceiling.attention},
+          {"decode_attention_operations_per_s", ceiling.decode_attention}};
 }
 
 json::object json_of(const LinkRate& link) {
@@ -57,6 +64,7 @@ json::object json_of(const Forecast& forecast) {
           {"slowest_stage",
            {{"memory_s", stage.memory},
             {"compute_s", stage.compute},
+            {"overlapped_s", stage.overlapped},
             {"link_s", stage.link},
             {"latency_s", stage.latency}}}};
 }

@@ -32,10 +32,15 @@ std::string link(const LinkRate& link) {
 }
 
 std::string ceiling(const Ceiling& ceiling) {
-  return fmt::format("memory {}B/s; products {} int8, {} bf16, {} f32; attention {} operations/s",
-                     rate(ceiling.bytes_per_s), rate(ceiling.product_rate(Compute::int8)),
-                     rate(ceiling.product_rate(Compute::bf16)), rate(ceiling.product_rate(Compute::f32)),
-                     rate(ceiling.attention));
+  const auto products = [&](Compute compute) {
+    const RowRate& each = ceiling.product_rate(compute);
+    return each.at(1) == each.most() ? rate(each.most()) : rate(each.at(1)) + " to " + rate(each.most());
+  };
+  const std::string decodes =
+      ceiling.decode_attention == ceiling.attention ? "" : rate(ceiling.decode_attention) + " to ";
+  return fmt::format("memory {}B/s; operations/s of products {} int8, {} bf16, {} f32, of attention {}{}",
+                     rate(ceiling.bytes_per_s), products(Compute::int8), products(Compute::bf16),
+                     products(Compute::f32), decodes, rate(ceiling.attention));
 }
 
 std::string name_of(const LayoutSizes& sizes) {
@@ -104,11 +109,10 @@ std::string ranks_text(const LayoutPlan& plan, const RankHosts& hosts) {
 std::string forecast_text(const std::string& title, const Forecast& forecast) {
   const StageCost& stage = forecast.slowest_stage;
   return fmt::format(
-      "  {:<14} TTFT {:.1f} ms, TPOT {:.2f} ms, {:.0f} tokens/s at best; bound by {} (slowest stage: memory {:.2f}, "
-      "compute "
-      "{:.2f}, links {:.2f}, latency {:.2f} ms)\n",
+      "  {:<14} TTFT {:.1f} ms, TPOT {:.2f} ms, {:.0f} tokens/s at best; bound by {} (slowest stage: memory {:.2f} and "
+      "compute {:.2f}, {:.2f} at the same time, links {:.2f}, latency {:.2f} ms)\n",
       title, forecast.ttft * 1e3, forecast.tpot * 1e3, forecast.output_tokens_per_s, to_string(stage.bound()),
-      stage.memory * 1e3, stage.compute * 1e3, stage.link * 1e3, stage.latency * 1e3);
+      stage.memory * 1e3, stage.compute * 1e3, stage.overlapped * 1e3, stage.link * 1e3, stage.latency * 1e3);
 }
 
 std::string best_text(const PlanReport& report) {

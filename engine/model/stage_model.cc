@@ -138,6 +138,21 @@ std::span<std::byte> StageModel::hidden_bytes(int rows) {
   return writable_bytes(hidden(rows).data, rows * spec_.hidden);
 }
 
+bool StageModel::claim_more_cache() {
+  constexpr size_t kPage = size_t{4} << 10, kPart = size_t{2} << 20;  // a huge page for each thread
+  const size_t size_bytes = kv_buffer_->size_bytes();
+  if (!backend_.is_host() || claimed_bytes_ >= size_bytes) return false;
+  backend_.run_on_host(backend_.num_host_threads(), [&](int part) {
+    const size_t first = claimed_bytes_ + static_cast<size_t>(part) * kPart, end = std::min(first + kPart, size_bytes);
+    for (size_t at = first; at < end; at += kPage) {
+      volatile std::byte& byte = kv_buffer_->data()[at];
+      byte = byte;
+    }
+  });
+  claimed_bytes_ += static_cast<size_t>(backend_.num_host_threads()) * kPart;
+  return claimed_bytes_ < size_bytes;
+}
+
 void StageModel::embed(const BatchView& batch) {
   backend_.embed(*weights_.embedding, batch.tokens, spec_.embedding_scale, hidden(batch.num_rows()));
 }

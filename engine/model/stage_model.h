@@ -40,6 +40,10 @@ class StageModel final : public LayerRunner {
   int num_host_threads() const override { return backend_.num_host_threads(); }
   void run_on_host(int num_parts, const std::function<void(int)>& f) override { backend_.run_on_host(num_parts, f); }
 
+  /// Takes some more of the KV cache's memory from the system, which may take milliseconds a page where it is used
+  /// first; contents stay. False when all of it is there. Not while a micro-batch runs.
+  bool claim_more_cache();
+
   size_t weight_bytes() const { return weights_.size_bytes(); }
 
  private:
@@ -63,6 +67,7 @@ class StageModel final : public LayerRunner {
   std::vector<std::unique_ptr<RopeTable>> ropes_;
   std::unique_ptr<Buffer> kv_buffer_;
   KvCacheView cache_;
+  size_t claimed_bytes_ = 0;  ///< of kv_buffer_
   std::unique_ptr<Workspace> work_;
 };
 

@@ -17,8 +17,9 @@ Compute arithmetic_of(const Coding& coding, Compute compute) {
 
 /// What a sequence's rows see of the KV cache in one layer.
 struct Keys {
-  double pairs = 0;     ///< of a row and a key
-  double distinct = 0;  ///< keys that are read
+  double pairs = 0;         ///< of a row and a key
+  double decode_pairs = 0;  ///< of them, those of sequences that run one row
+  double distinct = 0;      ///< keys that are read
 };
 
 Keys keys_of(const RowGroup& group, int window) {
@@ -42,10 +43,12 @@ Keys keys_of_all_layers(const StageProfile& profile, std::span<const RowGroup> r
       for (const RowGroup& group : rows) {
         const Keys keys = keys_of(group, window);
         of_layer.pairs += group.count * keys.pairs;
+        if (group.num_rows == 1) of_layer.decode_pairs += group.count * keys.pairs;
         of_layer.distinct += group.count * keys.distinct;
       }
     }
     total.pairs += of_layer.pairs;
+    total.decode_pairs += of_layer.decode_pairs;
     total.distinct += of_layer.distinct;
   }
   return total;
@@ -71,6 +74,16 @@ int64_t num_sampled(std::span<const RowGroup> rows) {
   int64_t total = 0;
   for (const RowGroup& group : rows) total += group.sampled ? group.count : 0;
   return total;
+}
+
+/// How often the LM head is read.
+double head_reads(std::span<const RowGroup> rows) {
+  return static_cast<double>((num_sampled(rows) + kLogitRows - 1) / kLogitRows);
+}
+
+/// Of one query head's row and key, and their value, times the heads.
+double operations_of_pair(const StageProfile& profile) {
+  return kOperationsOfMac * 2 * static_cast<double>(profile.shard.heads.count) * profile.spec.head_dim;
 }
 
 }  // namespace
@@ -129,31 +142,46 @@ StageTraffic stage_traffic(const StageProfile& profile, std::span<const RowGroup
 StageWork stage_work(const StageProfile& profile, std::span<const RowGroup> rows) {
   const auto count = static_cast<double>(num_rows(rows)), sampled = static_cast<double>(num_sampled(rows));
   const Keys keys = keys_of_all_layers(profile, rows);
-  const int64_t head_reads = (num_sampled(rows) + kLogitRows - 1) / kLogitRows;
   StageWork work;
-  work.bytes = static_cast<double>(profile.layer_bytes) +
-               static_cast<double>(head_reads) * static_cast<double>(profile.head_bytes) +
+  work.bytes = static_cast<double>(profile.layer_bytes) + head_reads(rows) * static_cast<double>(profile.head_bytes) +
                keys.distinct * profile.kv_token_bytes;
   for (size_t kind = 0; kind < profile.layer_macs.size(); ++kind) {
     work.operations[kind] = kOperationsOfMac * (count * static_cast<double>(profile.layer_macs[kind]) +
                                                 sampled * static_cast<double>(profile.head_macs[kind]));
   }
-  work.operations.back() =
-      kOperationsOfMac * 2 * keys.pairs * static_cast<double>(profile.shard.heads.count) * profile.spec.head_dim;
+  work.operations.back() = keys.pairs * operations_of_pair(profile);
   return work;
 }
 
 StageCost stage_cost(const StageProfile& profile, std::span<const RowGroup> rows, const Device& device,
                      const Surroundings& around) {
-  const StageWork work = stage_work(profile, rows);
+  const auto count = static_cast<double>(num_rows(rows)), sampled = static_cast<double>(num_sampled(rows));
+  const double bandwidth = shared(device.rank.bytes_per_s, device.host.bytes_per_s, around.busy_on_host);
   StageCost cost;
-  cost.memory = work.bytes / shared(device.rank.bytes_per_s, device.host.bytes_per_s, around.busy_on_host);
-  for (size_t kind = 0; kind < device.rank.products.size(); ++kind) {
-    if (work.operations[kind] == 0) continue;
-    cost.compute +=
-        work.operations[kind] / shared(device.rank.products[kind], device.host.products[kind], around.busy_on_host);
-  }
-  cost.compute += work.operations.back() / shared(device.rank.attention, device.host.attention, around.busy_on_host);
+  const auto add_phase = [&](double bytes, double compute) {
+    const double memory = bytes / bandwidth;
+    cost.memory += memory;
+    cost.compute += compute;
+    cost.overlapped += std::min(memory, compute);
+  };
+  const auto product_seconds = [&](const std::array<int64_t, 3>& macs, double num_rows, double at_a_time) {
+    double seconds = 0;
+    for (size_t kind = 0; kind < macs.size(); ++kind) {
+      if (num_rows == 0 || macs[kind] == 0) continue;
+      seconds += kOperationsOfMac * num_rows * static_cast<double>(macs[kind]) /
+                 shared(device.rank.products[kind].at(at_a_time), device.host.products[kind].at(at_a_time),
+                        around.busy_on_host);
+    }
+    return seconds;
+  };
+  add_phase(static_cast<double>(profile.layer_bytes), product_seconds(profile.layer_macs, count, count));
+  add_phase(head_reads(rows) * static_cast<double>(profile.head_bytes),
+            product_seconds(profile.head_macs, sampled, std::min<double>(sampled, kLogitRows)));
+  const Keys keys = keys_of_all_layers(profile, rows);
+  const double prompts = shared(device.rank.attention, device.host.attention, around.busy_on_host);
+  const double decodes = shared(device.rank.decode_attention, device.host.decode_attention, around.busy_on_host);
+  add_phase(keys.distinct * profile.kv_token_bytes,
+            ((keys.pairs - keys.decode_pairs) / prompts + keys.decode_pairs / decodes) * operations_of_pair(profile));
 
   const StageTraffic traffic = stage_traffic(profile, rows);
   cost.link = seconds_on(traffic.parts, around.parts_on_one_host ? device.within_host : device.between_hosts) +

@@ -1,7 +1,7 @@
 // How long one stage of the pipeline takes for one micro-batch: a roofline. Pure functions over sizes from the model's
 // headers and the ceilings of a device; plain data, safe from any thread.
 //
-//   time = max(bytes of weights and KV cache / bandwidth, operations / rate) + links + latency
+//   time = sum over layers' products, LM head, attention of max(bytes / bandwidth, operations / rate) + links + latency
 //
 // The ceilings are what a device reaches at best, so a time is a lower bound; validated on CPUs in
 // benchmarks/README.md.
@@ -58,7 +58,8 @@ std::string_view to_string(Resource resource);
 /// Seconds.
 struct StageCost {
   double memory = 0, compute = 0, link = 0, latency = 0;
-  double total() const { return (memory > compute ? memory : compute) + link + latency; }
+  double overlapped = 0;  ///< of memory and compute, what goes on at the same time
+  double total() const { return memory + compute - overlapped + link + latency; }
   Resource bound() const;  ///< the part of total() that is largest
 };
 

@@ -30,7 +30,8 @@ Device gpu(const GpuFigures& figures) {
           .kv_share = kGpuKvShare,
           .rank = {.bytes_per_s = figures.memory_tb_per_s * kTera,
                    .products = {figures.int8_tera * kTera, figures.bf16_tera * kTera, figures.f32_tera * kTera},
-                   .attention = figures.bf16_tera * kTera},
+                   .attention = figures.bf16_tera * kTera,
+                   .decode_attention = figures.bf16_tera * kTera},
           .host = {},
           .within_host = {.bytes_per_s = figures.nvlink_gb_per_s * kGiga, .latency_s = 4 * kMicrosecond},
           .between_hosts = {.bytes_per_s = figures.infiniband_gb_per_s * kGiga, .latency_s = 15 * kMicrosecond},
@@ -40,6 +41,16 @@ Device gpu(const GpuFigures& figures) {
 }
 
 }  // namespace
+
+double RowRate::at(double rows) const {
+  if (rows >= kRows.back() || rates_.back() == 0) return rates_.back();
+  size_t after = 1;
+  while (after + 1 < kRows.size() && rows > kRows[after]) ++after;
+  const double first = kRows[after - 1], last = kRows[after];
+  const double share = (std::max(rows, first) - first) / (last - first);
+  const double time = (1 - share) * first / rates_[after - 1] + share * last / rates_[after];
+  return std::max(rows, first) / time;
+}
 
 const std::vector<Device>& device_table() {
   static const std::vector<Device> table{

@@ -17,12 +17,28 @@ struct LinkRate {
   double latency_s = 0;  ///< of one small exchange
 };
 
+/// Operations per second of products, by the rows that a micro-batch has: few rows do not fill the units.
+class RowRate {
+ public:
+  static constexpr std::array<int, 5> kRows{1, 4, 16, 64, 256};
+  RowRate() = default;
+  RowRate(double same) { rates_.fill(same); }  // implicit: most devices have one figure
+  explicit RowRate(const std::array<double, kRows.size()>& rates) : rates_(rates) {}
+  /// Between two of kRows the time goes straight from one to the other; above, the rate stays. 0: none given.
+  double at(double rows) const;
+  double most() const { return rates_.back(); }
+
+ private:
+  std::array<double, kRows.size()> rates_{};
+};
+
 /// Speed of memory and arithmetic. A multiply-add is two operations.
 struct Ceiling {
   double bytes_per_s = 0;
-  std::array<double, 3> products{};  ///< operations per second of products with weights, by Compute
-  double attention = 0;              ///< operations per second of queries with keys, and of weights with values
-  double product_rate(Compute compute) const { return products[static_cast<size_t>(compute)]; }
+  std::array<RowRate, 3> products{};  ///< with weights, by Compute
+  double attention = 0;         ///< operations per second of queries with keys, and of weights with values: in prompts
+  double decode_attention = 0;  ///< the same of single rows
+  const RowRate& product_rate(Compute compute) const { return products[static_cast<size_t>(compute)]; }
 };
 
 struct Device {

@@ -1,7 +1,8 @@
-// The ceilings of this host's processors, measured with the kernels that serve: a read of memory, products of a chunk
-// of a prompt, attention, and an exchange between two ranks. Takes about 0.1 s and 128 MiB, or 16 MiB a thread where
-// that is more.
+// The ceilings of this host's processors, measured with the kernels that serve: a read of memory, products of few and
+// many rows, attention of prompts and of decodes, and an exchange between two ranks.
 #pragma once
+
+#include <cstddef>
 
 #include "engine/planner/device_table.h"
 
@@ -13,8 +14,25 @@ struct HostCeilingOptions {
   int ranks_per_host = 1;
 };
 
-/// What `num_threads` threads of this process reach now.
-Ceiling measure_ceiling(CpuIsa isa, int num_threads);
+/// What `num_threads` threads of this process reach, one kind of work after the other. One thread; uses the others for
+/// the time of a call.
+class CeilingMeasurement {
+ public:
+  CeilingMeasurement(CpuIsa isa, int num_threads) : isa_(isa), num_threads_(num_threads) {}
+  static constexpr int kNumSteps = 5;
+  /// Host memory that a step takes for its time.
+  static size_t bytes_needed(int num_threads);
+  /// The next kind of work, after the last the first again: takes 10 to 100 ms. The best of a kind is kept.
+  void step();
+  int num_steps_done() const { return num_steps_done_; }
+  const Ceiling& best() const { return best_; }
+
+ private:
+  CpuIsa isa_;
+  int num_threads_;
+  int num_steps_done_ = 0;
+  Ceiling best_;
+};
 
 /// The device "cpu": one rank alone, and all ranks of this host together. memory_bytes is 0. Uses its threads for the
 /// time of the call. The network between hosts is not measured: 10 Gbit/s Ethernet is taken.

@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 /// 1 byte per second, 1 operation per second, links of 1 byte per second without latency.
 Device slow_device() {
   Device device{.name = "slow"};
-  device.rank = {.bytes_per_s = 1, .products = {1, 1, 1}, .attention = 1};
+  device.rank = {.bytes_per_s = 1, .products = {1, 1, 1}, .attention = 1, .decode_attention = 1};
   device.within_host = device.between_hosts = {.bytes_per_s = 1, .latency_s = 0};
   device.kv_share = 0.5;
   return device;
@@ -54,6 +54,26 @@ TEST(CostModel, ADecodedTokenReadsWeightsOnceAndTheKeysItSees) {
   // Two operations a multiply-add; queries with keys and weights with values: 24 heads of 2.
   EXPECT_DOUBLE_EQ(cost.compute, 2 * 3 * (10 + 20 + 5) + 2 * 2 * 3 * (10 + 4) * 24 * 2);
   EXPECT_DOUBLE_EQ(cost.link, 0);
+  // One phase after the other: of layers, head and attention the longer of memory and arithmetic.
+  EXPECT_DOUBLE_EQ(cost.total(), 1000 + 100 + 2 * 2 * 3 * (10 + 4) * 24 * 2);
+}
+
+TEST(CostModel, FewRowsDoNotFillTheUnits) {
+  const RowRate rate(std::array<double, 5>{10, 20, 40, 80, 160});
+  EXPECT_DOUBLE_EQ(rate.at(1), 10);
+  EXPECT_DOUBLE_EQ(rate.at(16), 40);
+  EXPECT_DOUBLE_EQ(rate.at(256), 160);
+  EXPECT_DOUBLE_EQ(rate.at(1000), 160);
+  EXPECT_DOUBLE_EQ(rate.at(2), 2 / (2.0 / 3 * 0.1 + 1.0 / 3 * 0.2)) << "0.1 s for one, 0.2 s for four";
+  EXPECT_EQ(RowRate(7).at(3), 7);
+  EXPECT_EQ(RowRate().at(3), 0) << "none given";
+
+  Device device = slow_device();
+  device.rank.products = {rate, rate, rate};
+  device.rank.decode_attention = 1e18;
+  // 16 rows through the layers; the head's last rows of each, 16 too.
+  const StageCost cost = cost_of(small_profile(), {.count = 16, .num_rows = 1, .first_position = 0}, device);
+  EXPECT_NEAR(cost.compute, 2.0 * 16 * (10 + 20 + 5) / 40, 1e-6);
 }
 
 TEST(CostModel, AChunkSeesATriangleOfKeysAndAWindowABand) {
@@ -93,7 +113,7 @@ TEST(CostModel, NamesWhatBinds) {
   EXPECT_EQ((StageCost{.memory = 1, .compute = 2, .link = 1}.bound()), Resource::compute);
   EXPECT_EQ((StageCost{.memory = 1, .compute = 2, .link = 3, .latency = 2}.bound()), Resource::link);
   EXPECT_EQ((StageCost{.memory = 1, .compute = 2, .link = 3, .latency = 4}.bound()), Resource::latency);
-  EXPECT_DOUBLE_EQ((StageCost{.memory = 1, .compute = 2, .link = 3, .latency = 4}.total()), 9);
+  EXPECT_DOUBLE_EQ((StageCost{.memory = 1, .compute = 2, .link = 3, .latency = 4, .overlapped = 1}.total()), 9);
 }
 
 TEST(Traffic, OfATokenAndOfAPromptByHand) {
@@ -199,7 +219,7 @@ TEST_F(OfSmolLm2, ServeLeavesTheUsualLayoutOnlyWhenItDoesNotFit) {
 
 TEST_F(OfSmolLm2, ALoneStreamWaitsForWeightsKeysAndLatency) {
   Device device = slow_device();
-  device.rank = {.bytes_per_s = 1e9, .products = {1e18, 1e18, 1e18}, .attention = 1e18};
+  device.rank = {.bytes_per_s = 1e9, .products = {1e18, 1e18, 1e18}, .attention = 1e18, .decode_attention = 1e18};
   device.within_host = {.bytes_per_s = 1e18, .latency_s = 0};
   device.layer_latency_s = 1e-3;
   const RankHosts one = hosts(1, uint64_t{1} << 30);

@@ -13,7 +13,7 @@ namespace {
 /// Every layer takes 1 ms whatever runs: a pass through SmolLM2's 30 layers 30 ms.
 Device clockwork() {
   Device device{.name = "clockwork"};
-  device.rank = {.bytes_per_s = 1e18, .products = {1e18, 1e18, 1e18}, .attention = 1e18};
+  device.rank = {.bytes_per_s = 1e18, .products = {1e18, 1e18, 1e18}, .attention = 1e18, .decode_attention = 1e18};
   device.within_host = device.between_hosts = {.bytes_per_s = 1e18, .latency_s = 0};
   device.layer_latency_s = 1e-3;
   device.kv_share = 0.5;

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -75,8 +76,11 @@ class SingleRank {
     std::vector<OutputToken> tokens;   ///< greedy
   };
 
-  /// The prompt in chunks of max_rows, then num_tokens greedy ones, each with its most likely token.
-  Output run(const std::vector<TokenId>& ids, int num_tokens) {
+  StageModel& model() { return *model_; }
+
+  /// The prompt in chunks of max_rows, then num_tokens greedy ones, each with its most likely token; between() after each
+  /// micro-batch.
+  Output run(const std::vector<TokenId>& ids, int num_tokens, const std::function<void()>& between = {}) {
     Output output;
     SamplingParams sampling{.temperature = 0, .num_logprobs = 1, .num_prompt_logprobs = 1};
     std::vector<TokenId> tokens = ids;
@@ -101,6 +105,7 @@ class SingleRank {
       }
       batch.rows.push_back(row);
       const StepResult result = *stage_->run(batch);
+      if (between) between();
       done += row.num_tokens;
       for (const RowResult& answer : result.rows) {
         output.prompt.insert(output.prompt.end(), answer.prompt_logprobs.begin(), answer.prompt_logprobs.end());

@@ -31,9 +31,10 @@ class Top(unittest.TestCase):
         with system.Server("smollm2", num_ranks=2, arguments=["-pp", "2"]) as server:
             server.wait_ready()
             url = f"http://127.0.0.1:{server.port}"
-            # Ceilings are measured in the first idle second.
-            system.wait_until(lambda: "echelon_rank_ceiling_bytes_per_second{" in server.get("/metrics").body.decode(),
-                              30, "the ranks have measured their ceilings")
+            # Ceilings are measured while there is nothing to do.
+            measured = "\nechelon_rank_ceiling_bytes_per_second{"
+            system.wait_until(lambda: server.get("/metrics").body.decode().count(measured) == 2, 30,
+                              "the ranks have measured their ceilings")
             body = {"model": system.MODEL_NAME, "prompt": "Once upon a time", "max_tokens": 1024, "ignore_eos": True}
             with concurrent.futures.ThreadPoolExecutor(NUM_STREAMS) as pool:
                 answers = [pool.submit(server.post, "/v1/completions", body) for _ in range(NUM_STREAMS)]
