@@ -14,13 +14,19 @@ namespace echelon {
 namespace {
 
 /// The device of the options, with the figures that the user gave in place of its own.
-Device device_of(const PlanOptions& options, const EngineOptions& settings, int ranks_per_host) {
+Device device_of(const PlanOptions& options, const EngineOptions& settings, const ModelSpec& spec, int ranks_per_host) {
   Device device;
   if (const Device* known = find_device(options.device)) {
     device = *known;
   } else {
-    device =
-        measure_host({.isa = settings.isa, .threads_per_rank = settings.num_threads, .ranks_per_host = ranks_per_host});
+    device = measure_host({.isa = settings.isa,
+                           .threads_per_rank = settings.num_threads,
+                           .ranks_per_host = ranks_per_host,
+                           .layer = {.hidden = spec.hidden,
+                                     .intermediate = spec.intermediate,
+                                     .num_heads = spec.num_heads,
+                                     .num_kv_heads = spec.num_kv_heads,
+                                     .head_dim = spec.head_dim}});
   }
   const auto given = [&](int64_t value, const char* flag) {
     if (value > 0) device.source += fmt::format("; {} given", flag);
@@ -91,7 +97,7 @@ PlanInputs plan_inputs(const PlanOptions& options) {
                            .tp = options.serve.tensor_parallel_size,
                            .pp = options.serve.pipeline_parallel_size};
   possible_layouts(wanted, ranks);  // a layout that cannot be is said before anything is measured
-  Device device = device_of(options, settings, per_host);
+  Device device = device_of(options, settings, model.files.spec, per_host);
   RankHosts hosts = hosts_of(options, device, ranks, per_host);
   return {std::move(settings), std::move(model), std::move(device), std::move(hosts), load, wanted};
 }

@@ -21,7 +21,9 @@ json::object json_of(const Ceiling& ceiling) {
           {"bf16_operations", json_of(ceiling.product_rate(Compute::bf16))},
           {"f32_operations", json_of(ceiling.product_rate(Compute::f32))},
           {"attention_operations_per_s", ceiling.attention},
-          {"decode_attention_operations_per_s", ceiling.decode_attention}};
+          {"decode_attention_operations_per_s", ceiling.decode_attention},
+          {"prompt_rows_per_s", ceiling.prompt_rows_per_s},
+          {"decode_rows_per_s", ceiling.decode_rows_per_s}};
 }
 
 json::object json_of(const LinkRate& link) {

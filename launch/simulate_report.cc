@@ -64,15 +64,15 @@ std::string simulate_text(const SimulateReport& report) {
   std::string out = fmt::format(
       "{}, tp {} x pp {} x dp {}\n{} requests of {} tokens in, {} out a row; the scheduler of serve, times of the cost "
       "model: at best\n{}\n\n"
-      "{:>12} {:>14} {:>14} {:>20} {:>20} {:>8} {:>11}\n",
+      "{:>12} {:>14} {:>14} {:>20} {:>12} {:>20} {:>8} {:>11}\n",
       report.title, report.sizes.tp, report.sizes.pp, report.sizes.dp, report.num_requests, report.load.prompt_tokens,
       report.load.output_tokens, report.device_source, report.offered_name, "output tok/s", "prompt tok/s",
-      "TTFT p50, p99 ms", "ITL p50, p99 ms", "bubbles", "preemptions");
+      "TTFT p50, p99 ms", "TPOT p50 ms", "ITL p50, p99 ms", "bubbles", "preemptions");
   for (const auto& [offered, result] : report.rows) {
-    out += fmt::format("{:>12.4g} {:>14.1f} {:>14.1f} {:>20} {:>20} {:>6.1f} % {:>11}\n", offered,
+    out += fmt::format("{:>12.4g} {:>14.1f} {:>14.1f} {:>20} {:>12.2f} {:>20} {:>6.1f} % {:>11}\n", offered,
                        result.output_tokens_per_s, result.prompt_tokens_per_s,
                        fmt::format("{:.1f}, {:.1f}", 1e3 * result.ttft_p50, 1e3 * result.ttft_p99),
-                       fmt::format("{:.2f}, {:.2f}", 1e3 * result.itl_p50, 1e3 * result.itl_p99),
+                       1e3 * result.tpot_p50, fmt::format("{:.2f}, {:.2f}", 1e3 * result.itl_p50, 1e3 * result.itl_p99),
                        100 * result.bubble_share, result.num_preemptions);
   }
   return out;
@@ -88,6 +88,7 @@ std::string simulate_json(const SimulateReport& report) {
                                 {"prompt_tokens_per_s", result.prompt_tokens_per_s},
                                 {"ttft_p50_s", result.ttft_p50},
                                 {"ttft_p99_s", result.ttft_p99},
+                                {"tpot_p50_s", result.tpot_p50},
                                 {"itl_p50_s", result.itl_p50},
                                 {"itl_p99_s", result.itl_p99},
                                 {"bubble_share", result.bubble_share},

@@ -76,6 +76,12 @@ int64_t num_sampled(std::span<const RowGroup> rows) {
   return total;
 }
 
+double num_decodes(std::span<const RowGroup> rows) {
+  double total = 0;
+  for (const RowGroup& group : rows) total += group.num_rows == 1 ? group.count : 0;
+  return total;
+}
+
 /// How often the LM head is read.
 double head_reads(std::span<const RowGroup> rows) {
   return static_cast<double>((num_sampled(rows) + kLogitRows - 1) / kLogitRows);
@@ -182,6 +188,14 @@ StageCost stage_cost(const StageProfile& profile, std::span<const RowGroup> rows
   const double decodes = shared(device.rank.decode_attention, device.host.decode_attention, around.busy_on_host);
   add_phase(keys.distinct * profile.kv_token_bytes,
             ((keys.pairs - keys.decode_pairs) / prompts + keys.decode_pairs / decodes) * operations_of_pair(profile));
+
+  const auto row_seconds = [&](double num_rows, double of_rank, double of_host) {
+    return of_rank > 0 ? num_rows / shared(of_rank, of_host, around.busy_on_host) : 0;
+  };
+  const double decode_rows = num_decodes(rows);
+  cost.compute += static_cast<double>(profile.shard.layers.count) *
+                  (row_seconds(count - decode_rows, device.rank.prompt_rows_per_s, device.host.prompt_rows_per_s) +
+                   row_seconds(decode_rows, device.rank.decode_rows_per_s, device.host.decode_rows_per_s));
 
   const StageTraffic traffic = stage_traffic(profile, rows);
   cost.link = seconds_on(traffic.parts, around.parts_on_one_host ? device.within_host : device.between_hosts) +

@@ -38,6 +38,8 @@ struct Ceiling {
   std::array<RowRate, 3> products{};  ///< with weights, by Compute
   double attention = 0;         ///< operations per second of queries with keys, and of weights with values: in prompts
   double decode_attention = 0;  ///< the same of single rows
+  /// Rows a second through one layer's rope and into its cache; 0: not counted.
+  double prompt_rows_per_s = 0, decode_rows_per_s = 0;
   const RowRate& product_rate(Compute compute) const { return products[static_cast<size_t>(compute)]; }
 };
 

@@ -8,14 +8,21 @@
 
 namespace echelon {
 
+/// Sizes of a model's layer: products of other shapes and attention of other heads run at other rates.
+struct LayerShape {
+  int64_t hidden = 1024, intermediate = 1024;
+  int num_heads = 9, num_kv_heads = 3, head_dim = 64;
+};
+
 struct HostCeilingOptions {
   CpuIsa isa = CpuIsa::portable;
   int threads_per_rank = 1;
   int ranks_per_host = 1;
+  LayerShape layer = {};
 };
 
-/// What `num_threads` threads of this process reach, one kind of work after the other. One thread; uses the others for
-/// the time of a call.
+/// What `num_threads` threads of this process reach at best, one kind of work after the other: a read of memory,
+/// products of many rows, attention of a prompt. One thread; uses the others for the time of a call.
 class CeilingMeasurement {
  public:
   CeilingMeasurement(CpuIsa isa, int num_threads) : isa_(isa), num_threads_(num_threads) {}
@@ -34,8 +41,9 @@ class CeilingMeasurement {
   Ceiling best_;
 };
 
-/// The device "cpu": one rank alone, and all ranks of this host together. memory_bytes is 0. Uses its threads for the
-/// time of the call. The network between hosts is not measured: 10 Gbit/s Ethernet is taken.
+/// The device "cpu", few rows and decodes with weights and keys that no cache holds: one rank alone, and all ranks of
+/// this host together. memory_bytes is 0. Uses its threads for the time of the call. The network between hosts is not
+/// measured: 10 Gbit/s Ethernet is taken.
 Device measure_host(const HostCeilingOptions& options);
 
 }  // namespace echelon

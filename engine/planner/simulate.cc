@@ -85,7 +85,7 @@ class SimulatedJob {
     double free_s = 0, busy_s = 0;
   };
   struct Running {
-    double arrival_s = 0, last_token_s = -1;
+    double arrival_s = 0, first_token_s = -1, last_token_s = -1;
   };
 
   void arrive() {
@@ -145,11 +145,14 @@ class SimulatedJob {
       Running& running = sequences_.at(update.sequence);
       if (running.last_token_s < 0) {
         ttft_.push_back(now - running.arrival_s);
+        running.first_token_s = now;
       } else {
         itl_.push_back(now - running.last_token_s);
       }
       running.last_token_s = now;
       if (!update.finish) continue;
+      if (load_.output_tokens > 1)
+        tpot_.push_back((now - running.first_token_s) / static_cast<double>(load_.output_tokens - 1));
       sequences_.erase(update.sequence);
       ++num_ended;
     }
@@ -168,6 +171,7 @@ class SimulatedJob {
                      .ttft_p99 = quantile(ttft_, 0.99),
                      .itl_p50 = quantile(itl_, 0.5),
                      .itl_p99 = quantile(itl_, 0.99),
+                     .tpot_p50 = quantile(tpot_, 0.5),
                      .num_micro_batches = num_micro_batches_};
     double busy_s = 0;
     for (const auto& stages : stages_) {
@@ -189,7 +193,7 @@ class SimulatedJob {
   std::vector<double> busy_since_;
   double active_s_ = 0;  ///< replicas had micro-batches in flight
   std::unordered_map<SequenceId, Running> sequences_;
-  std::vector<double> ttft_, itl_;
+  std::vector<double> ttft_, itl_, tpot_;
   int num_arrived_ = 0;
   uint64_t num_micro_batches_ = 0;
 };

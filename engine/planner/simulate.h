@@ -22,6 +22,7 @@ struct Simulated {
   double output_tokens_per_s = 0, prompt_tokens_per_s = 0;
   double ttft_p50 = 0, ttft_p99 = 0;
   double itl_p50 = 0, itl_p99 = 0;
+  double tpot_p50 = 0;      ///< of a request: from its first token to its last, by the tokens after the first
   double bubble_share = 0;  ///< stage time without work, of replicas that have some
   uint64_t num_micro_batches = 0, num_preemptions = 0;
 };

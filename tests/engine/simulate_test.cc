@@ -39,6 +39,7 @@ TEST_F(SimulatedJobs, ALoneClientGetsWhatTheCostsSay) {
   const Simulated job = run({.prompt_tokens = 250, .output_tokens = 11, .concurrency = 1}, {.num_requests = 4});
   EXPECT_NEAR(job.ttft_p50, 3 * 0.030, 1e-6) << "chunks of 100, 100 and 50";
   EXPECT_NEAR(job.itl_p99, 0.030, 1e-6);
+  EXPECT_NEAR(job.tpot_p50, 0.030, 1e-6);
   EXPECT_NEAR(job.seconds, 4 * (3 + 10) * 0.030, 1e-5);
   EXPECT_NEAR(job.output_tokens_per_s, 44 / job.seconds, 1e-6);
   EXPECT_NEAR(job.bubble_share, 0, 1e-6);

@@ -42,7 +42,7 @@ SimulateReport small_report() {
   report.sizes = {.dp = 1, .tp = 2, .pp = 3};
   report.load = {.prompt_tokens = 100, .output_tokens = 28};
   report.num_requests = 7;
-  report.rows = {{1, {.output_tokens_per_s = 50, .ttft_p50 = 0.25, .ttft_p99 = 0.5, .itl_p50 = 0.02}},
+  report.rows = {{1, {.output_tokens_per_s = 50, .ttft_p50 = 0.25, .ttft_p99 = 0.5, .itl_p50 = 0.02, .tpot_p50 = 0.0305}},
                  {10, {.output_tokens_per_s = 300, .ttft_p50 = 1, .ttft_p99 = 2, .bubble_share = 0.125}}};
   return report;
 }
@@ -53,6 +53,7 @@ TEST(SimulateReport, TextJsonAndPlotSayTheSame) {
   EXPECT_THAT(text, HasSubstr("tp 2 x pp 3 x dp 1"));
   EXPECT_THAT(text, HasSubstr("250.0, 500.0"));
   EXPECT_THAT(text, HasSubstr("12.5 %"));
+  EXPECT_THAT(text, HasSubstr(" 30.50 "));
   const auto json = boost::json::parse(simulate_json(report)).as_object();
   EXPECT_EQ(json.at("rows").as_array().size(), 2u);
   EXPECT_EQ(json.at("rows").as_array()[1].as_object().at("output_tokens_per_s").to_number<double>(), 300);
