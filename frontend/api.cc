@@ -19,6 +19,7 @@
 #include "frontend/openai/bodies.h"
 #include "frontend/openai/ids.h"
 #include "frontend/openai/prepare.h"
+#include "frontend/openai/tokenize_request.h"
 #include "frontend/refusals.h"
 #include "kernels/base/check.h"
 
@@ -43,6 +44,9 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"/v1/models", "GET", true, &Api::models},
     {"/tokenize", "POST", true, &Api::tokenize},
     {"/detokenize", "POST", true, &Api::detokenize},
+    {"/tokenizer_info", "GET", true, &Api::tokenizer_info},
+    {"/apply-template", "POST", true, &Api::apply_template},
+    {"/load", "GET", true, &Api::load},
     {"/health", "GET", false, &Api::ready},
     {"/health/ready", "GET", false, &Api::ready},
     {"/health/live", "GET", false, &Api::live},
@@ -249,6 +253,26 @@ asio::awaitable<HttpResponse> Api::detokenize(HttpRequest request) {
   const auto body = co_await text_work(request.body.size(), work);
   if (body.has_error()) co_return refusal(body.error());
   co_return json_response(*body);
+}
+
+asio::awaitable<HttpResponse> Api::apply_template(HttpRequest request) {
+  const auto model = loaded_model();
+  if (model.has_error()) co_return refusal(model.error());
+  auto work = [&] { return answer_apply_template(request.body, **model); };
+  const auto body = co_await text_work(request.body.size(), work);
+  if (body.has_error()) co_return refusal(body.error());
+  co_return json_response(*body);
+}
+
+asio::awaitable<HttpResponse> Api::tokenizer_info(HttpRequest) {
+  const auto model = loaded_model();
+  if (model.has_error()) co_return refusal(model.error());
+  co_return json_response(tokenizer_info_body(**model));
+}
+
+/// Requests being answered, this one not among them, as vLLM has it.
+asio::awaitable<HttpResponse> Api::load(HttpRequest) {
+  co_return json_response(json::object{{"server_load", std::max<int64_t>(metrics_.in_flight.load() - 1, 0)}});
 }
 
 asio::awaitable<HttpResponse> Api::models(HttpRequest) {

@@ -35,6 +35,9 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> completions(HttpRequest request);
   boost::asio::awaitable<HttpResponse> tokenize(HttpRequest request);
   boost::asio::awaitable<HttpResponse> detokenize(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> tokenizer_info(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> apply_template(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> load(HttpRequest request);
   boost::asio::awaitable<HttpResponse> models(HttpRequest request);
   boost::asio::awaitable<HttpResponse> one_model(HttpRequest request);
   boost::asio::awaitable<HttpResponse> live(HttpRequest request);

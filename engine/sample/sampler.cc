@@ -49,13 +49,20 @@ float factor_of(const SamplingParams& params) {
 SamplingState::SamplingState(const SamplingParams& sampling, int choice_index, int num_prompt_tokens,
                              std::span<const TokenId> tokens)
     : params(sampling), choice(choice_index), num_prompt(num_prompt_tokens) {
-  if (!params.has_penalties()) return;
-  for (size_t i = 0; i < tokens.size(); ++i)
-    ++(static_cast<int>(i) < num_prompt ? prompt_counts : output_counts)[tokens[i]];
+  const size_t prompt = std::min(static_cast<size_t>(num_prompt), tokens.size());
+  if (params.has_penalties()) {
+    for (const TokenId token : tokens.first(prompt)) ++prompt_counts[token];
+  }
+  for (const TokenId token : tokens.subspan(prompt)) note_output(token);
 }
 
 void SamplingState::note_output(TokenId token) {
   if (params.has_penalties()) ++output_counts[token];
+  size_t longest = 1;
+  for (const auto& word : params.bad_words) longest = std::max(longest, word.size());
+  if (longest == 1) return;
+  output_tail.push_back(token);
+  if (output_tail.size() == longest) output_tail.erase(output_tail.begin());
 }
 
 OutputToken Sampler::sample(std::span<const float> logits, const SamplingState& state, int position) {
@@ -226,21 +233,38 @@ TokenId Sampler::draw(std::span<const float> logits, TokenId best, const Samplin
   return winner;
 }
 
-/// Tokens not allowed yet and penalties; the span given when nothing applies.
+/// Tokens that may not be sampled now get no weight.
+void Sampler::mask(const SamplingState& state, int position) {
+  const SamplingParams& params = state.params;
+  const auto forbid = [&](TokenId token) {
+    if (token >= 0 && static_cast<size_t>(token) < adjusted_.size()) adjusted_[token] = kMinusInfinity;
+  };
+  if (!params.allowed_token_ids.empty()) {
+    std::vector<float> allowed;
+    for (const TokenId token : params.allowed_token_ids) allowed.push_back(adjusted_[token]);
+    std::fill(adjusted_.begin(), adjusted_.end(), kMinusInfinity);
+    for (size_t i = 0; i < allowed.size(); ++i) adjusted_[params.allowed_token_ids[i]] = allowed[i];
+  }
+  for (const std::vector<TokenId>& word : params.bad_words) {
+    const auto before = std::span(word).first(word.size() - 1);
+    if (before.size() <= state.output_tail.size() &&
+        std::equal(before.rbegin(), before.rend(), state.output_tail.rbegin()))
+      forbid(word.back());
+  }
+  if (position - state.num_prompt >= params.min_tokens) return;
+  for (const TokenId token : end_tokens_) forbid(token);
+  for (const TokenId token : params.stop_token_ids) forbid(token);
+}
+
+/// Masks, biases and penalties; the span given when nothing applies.
 std::span<const float> Sampler::adjusted(std::span<const float> logits, const SamplingState& state, int position) {
   const SamplingParams& params = state.params;
-  const bool masks = position - state.num_prompt < params.min_tokens;
-  if (!masks && !params.has_penalties()) return logits;
+  const bool masks =
+      position - state.num_prompt < params.min_tokens || !params.allowed_token_ids.empty() || !params.bad_words.empty();
+  if (!masks && params.logit_bias.empty() && !params.has_penalties()) return logits;
   adjusted_.assign(logits.begin(), logits.end());
-  const auto in_vocabulary = [&](TokenId token) { return token >= 0 && static_cast<size_t>(token) < adjusted_.size(); };
-  if (masks) {
-    for (const TokenId token : end_tokens_) {
-      if (in_vocabulary(token)) adjusted_[token] = kMinusInfinity;
-    }
-    for (const TokenId token : params.stop_token_ids) {
-      if (in_vocabulary(token)) adjusted_[token] = kMinusInfinity;
-    }
-  }
+  if (masks) mask(state, position);
+  for (const auto& [token, bias] : params.logit_bias) adjusted_[token] += bias;
   const auto repeat = [&](TokenId token) {
     float& logit = adjusted_[token];
     logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;

@@ -1,11 +1,11 @@
 // Chooses the next token of a sequence from its logits, and says how likely tokens were.
 //
-// Order of steps as in vLLM: tokens not allowed yet (min_tokens), penalties, temperature, min_p, top_k, top_p, then a
-// draw. Tokens are ordered by (logit descending, id ascending), and what each step leaves is a beginning of that order.
-// Masses are sums of float32 weights (kernels/logits.h) in float64. The draw is Gumbel-max in float64 with
-// counter-based noise: key = seed, counter = {token / 4, position, choice, stream}, lane = token mod 4: frozen, because
-// a token of a stream must come out the same after a restart on any layout. Log-probabilities are those of the raw
-// logits.
+// Order of steps as in vLLM: tokens that may not be sampled (allowed_token_ids, bad_words, min_tokens), logit_bias,
+// penalties, temperature, min_p, top_k, top_p, then a draw. Tokens are ordered by (logit descending, id ascending), and
+// what each step leaves is a beginning of that order. Masses are sums of float32 weights (kernels/logits.h) in float64.
+// The draw is Gumbel-max in float64 with counter-based noise: key = seed, counter = {token / 4, position, choice,
+// stream}, lane = token mod 4: frozen, because a token of a stream must come out the same after a restart on any
+// layout. Log-probabilities are those of the raw logits.
 //
 // The vocabulary is read twice or thrice by vector kernels; only tokens that a bound cannot rule out are looked at one
 // by one.
@@ -32,9 +32,10 @@ struct SamplingState {
   int num_prompt = 0;
   std::unordered_map<TokenId, int> output_counts;  ///< only kept when a penalty needs them
   std::unordered_map<TokenId, int> prompt_counts;
+  std::vector<TokenId> output_tail;  ///< the last outputs, as many as a bad word may have before its last token
 
   SamplingState() = default;
-  /// tokens: prompt and output so far; may be empty when the parameters have no penalties.
+  /// tokens: prompt and output so far; may be empty when the parameters do not need them.
   SamplingState(const SamplingParams& sampling, int choice_index, int num_prompt_tokens,
                 std::span<const TokenId> tokens);
   void note_output(TokenId token);
@@ -60,6 +61,7 @@ class Sampler {
     TokenId token;
   };
   TokenId choose(std::span<const float> logits, const SamplingState& state, int position);
+  void mask(const SamplingState& state, int position);
   std::span<const float> adjusted(std::span<const float> logits, const SamplingState& state, int position);
   void read_maxima(std::span<const float> logits);
   TokenId best_token(std::span<const float> logits) const;

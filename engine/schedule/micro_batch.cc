@@ -10,7 +10,7 @@ namespace {
 
 constexpr uint32_t kPlanMagic = 0x4e4c5045;    // "EPLN"
 constexpr uint32_t kResultMagic = 0x53455245;  // "ERES"
-constexpr uint16_t kWireVersion = 3;
+constexpr uint16_t kWireVersion = 4;
 
 void put_sampling(WireWriter& out, const SamplingParams& p) {
   out.put(p.temperature);
@@ -25,6 +25,14 @@ void put_sampling(WireWriter& out, const SamplingParams& p) {
   out.put(p.min_tokens);
   out.put<uint8_t>(p.ignore_eos);
   out.put_all(std::span(p.stop_token_ids));
+  out.put_all(std::span(p.allowed_token_ids));
+  out.put(static_cast<uint32_t>(p.logit_bias.size()));
+  for (const auto& [token, bias] : p.logit_bias) {
+    out.put(token);
+    out.put(bias);
+  }
+  out.put(static_cast<uint32_t>(p.bad_words.size()));
+  for (const std::vector<TokenId>& word : p.bad_words) out.put_all(std::span(word));
   out.put(p.num_logprobs);
   out.put(p.num_prompt_logprobs);
 }
@@ -43,6 +51,14 @@ SamplingParams get_sampling(WireReader& in) {
   p.min_tokens = in.get<int>("min_tokens");
   p.ignore_eos = in.get<uint8_t>("ignore_eos") != 0;
   p.stop_token_ids = in.get_all<TokenId>("stop_token_ids");
+  p.allowed_token_ids = in.get_all<TokenId>("allowed_token_ids");
+  const uint32_t num_biases = in.get_count("logit_bias", kMaxLogitBiases);
+  for (uint32_t i = 0; i < num_biases; ++i) {
+    const auto token = in.get<TokenId>("logit_bias token");
+    p.logit_bias.push_back({.token = token, .bias = in.get<float>("logit_bias")});
+  }
+  const uint32_t num_words = in.get_count("bad_words", kMaxBadWords);
+  for (uint32_t i = 0; i < num_words; ++i) p.bad_words.push_back(in.get_all<TokenId>("bad_words"));
   p.num_logprobs = in.get<int>("num_logprobs");
   p.num_prompt_logprobs = in.get<int>("num_prompt_logprobs");
   return p;

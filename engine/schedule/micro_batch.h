@@ -23,7 +23,7 @@ struct SlotRegistration {
   int32_t choice = 0;      ///< part of the random counter
   int32_t num_prompt = 0;  ///< prompt tokens (what follows is output)
   SamplingParams sampling;
-  std::vector<TokenId> tokens;  ///< all tokens so far, only when a penalty needs them
+  std::vector<TokenId> tokens;  ///< all tokens so far, only when sampling needs them
 };
 
 /// Consecutive tokens of one sequence.

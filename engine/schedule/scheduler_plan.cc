@@ -17,8 +17,8 @@ constexpr int kMinChunk = 64;
 constexpr int kFirstPromptTokens = 8;
 constexpr double kLeastPromptShare = 0.25;
 
-/// Tokens that one plan's registrations may carry for penalties (4 MiB): a plan has to fit into one frame of the
-/// control channel.
+/// Tokens that one plan's registrations may carry, beyond those of the first (4 MiB): a plan has to fit into one frame
+/// of the control channel.
 constexpr size_t kMaxRegistrationTokens = size_t{1} << 20;
 
 }  // namespace
@@ -141,9 +141,10 @@ void Scheduler::admit_waiting(Draft& draft) {
     Sequence* const sequence = order.next();
     if (sequence == nullptr) break;
     if (!may_start(*sequence) || !gate_.lets_in(*sequence)) continue;
-    const size_t penalty_tokens = sequence->sampling.has_penalties() ? sequence->tokens.size() : 0;
-    if (registered_tokens > 0 && registered_tokens + penalty_tokens > kMaxRegistrationTokens) break;
-    registered_tokens += penalty_tokens;
+    const size_t with_it =
+        sequence->sampling.num_listed() + (sequence->sampling.needs_tokens() ? sequence->tokens.size() : 0);
+    if (registered_tokens > 0 && registered_tokens + with_it > kMaxRegistrationTokens) break;
+    registered_tokens += with_it;
     // Room for all it has now and one block more, so that a new sequence does not push out the next one at once.
     if (!running_.empty() && pool_.num_free() < num_free_needed(*sequence) + 1) break;
     if (chunk_of(*sequence, draft) == 0) break;
@@ -190,7 +191,7 @@ void Scheduler::admit(Sequence& sequence, Draft& draft) {
   registration.choice = sequence.choice;
   registration.num_prompt = sequence.num_prompt;
   registration.sampling = sequence.sampling;
-  if (sequence.sampling.has_penalties()) registration.tokens = sequence.tokens;
+  if (sequence.sampling.needs_tokens()) registration.tokens = sequence.tokens;
   draft.batch.registrations.push_back(std::move(registration));
 }
 

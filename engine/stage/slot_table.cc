@@ -19,6 +19,8 @@ void SlotTable::register_slot(const SlotRegistration& registration) {
     if (token < 0 || token >= limits_.vocab)
       throw WireError(fmt::format("plan registers token {} of {}", token, limits_.vocab));
   }
+  if (const auto error = validate(registration.sampling, limits_.vocab))
+    throw WireError(fmt::format("plan registers a sequence that cannot be: {}", error->message));
   Slot& slot = slots_[registration.slot];
   slot.registered = true;
   slot.generation = registration.generation;

@@ -4,7 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/serialize.hpp>
+#include <numeric>
 
 #include "frontend/openai/bodies.h"
 #include "kernels/base/check.h"
@@ -212,6 +214,22 @@ std::string Answer::closing_events() const {
   return events + "data: [DONE]\n\n";
 }
 
+/// All, or of each prompt the likeliest, best first.
+std::vector<size_t> Answer::returned_choices() const {
+  std::vector<size_t> indices(choices_.size());
+  std::iota(indices.begin(), indices.end(), size_t{0});
+  const GenerationParams& params = setup_.params;
+  if (params.num_returned == 0) return indices;
+  std::vector<size_t> returned;
+  for (auto first = indices.begin(); first != indices.end(); first += params.num_choices) {
+    std::stable_sort(first, first + params.num_choices, [&](size_t a, size_t b) {
+      return choices_[a].choice->mean_logprob() > choices_[b].choice->mean_logprob();
+    });
+    returned.insert(returned.end(), first, first + params.num_returned);
+  }
+  return returned;
+}
+
 json::object Answer::body() {
   ECHELON_CHECK(num_open_ == 0);
   const bool is_chat = setup_.shape == Choice::Shape::chat;
@@ -219,10 +237,10 @@ json::object Answer::body() {
   json::object object = frame(is_chat ? "chat.completion" : "text_completion");
   object["seed"] = static_cast<int64_t>(params.sampling.seed);
   json::array& choices = object["choices"].emplace_array();
-  for (size_t index = 0; index < choices_.size(); ++index) {
+  for (const size_t index : returned_choices()) {
     ChoicePiece& piece = choices_[index].whole;
     json::object choice;
-    choice["index"] = index;
+    choice["index"] = choices.size();
     if (is_chat) {
       choice["message"] = json::object{{"role", "assistant"}, {"content", std::move(piece.text)}, {"refusal", nullptr}};
     } else {

@@ -74,6 +74,7 @@ class Answer {
   boost::json::object chunk(size_t index, ChoicePiece piece);
   boost::json::object frame(std::string_view object_name) const;
   boost::json::object usage() const;
+  std::vector<size_t> returned_choices() const;
   boost::json::array prompt_token_ids(size_t prompt) const;
 
   AnswerSetup setup_;

@@ -44,7 +44,11 @@ Choice::Step Choice::add(const OutputToken& token) {
   ++num_tokens_;
   piece_.token_ids.emplace_back(token.token);
   const int num_top = params_.sampling.num_logprobs;
-  if (num_top >= 0 && token.logprob) {
+  if (token.logprob) {
+    total_logprob_ += token.logprob->logprob;
+    ++num_logprobs_;
+  }
+  if (num_top >= 0 && params_.shows_logprobs && token.logprob) {
     if (shape_ == Shape::chat) {
       chat_logprobs_.push_back(chat_logprob(*token.logprob, num_top, tokenizer_));
     } else {

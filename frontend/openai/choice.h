@@ -47,6 +47,8 @@ class Choice {
   bool finished() const { return finished_; }
   bool has_text() const { return !piece_.text.empty(); }
   int64_t num_tokens() const { return num_tokens_; }
+  /// Of the tokens shown, where they came with log-probabilities.
+  double mean_logprob() const { return num_logprobs_ > 0 ? total_logprob_ / static_cast<double>(num_logprobs_) : 0; }
   ChoicePiece take();
 
  private:
@@ -61,6 +63,8 @@ class Choice {
   ChoicePiece piece_;
   boost::json::array chat_logprobs_;
   CompletionLogprobs completion_logprobs_;
+  double total_logprob_ = 0;
+  int64_t num_logprobs_ = 0;  ///< tokens that came with one
   int64_t num_tokens_ = 0;
   int64_t num_decoded_characters_ = 0;  ///< of the text, held-back text included: where the next token's text begins
   bool finished_ = false;

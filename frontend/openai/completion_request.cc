@@ -50,6 +50,23 @@ RequestResult<std::vector<PromptInput>> read_prompts(const json::value& value, i
   return prompts;
 }
 
+namespace {
+
+/// The engine makes best_of choices; the n with the largest mean log-probability are returned.
+void read_best_of(JsonReader& reader, GenerationParams& params) {
+  int best_of = params.num_choices;
+  reader.read("best_of", best_of, 1, kMaxChoices);
+  if (reader.failed() || best_of == params.num_choices) return;
+  if (best_of < params.num_choices) return reader.fail("best_of", "best_of must be at least n");
+  if (params.stream) return reader.fail("best_of", "best_of above n cannot be streamed: the choice is made at the end");
+  params.num_returned = params.num_choices;
+  params.num_choices = best_of;
+  params.shows_logprobs = params.sampling.num_logprobs >= 0;
+  params.sampling.num_logprobs = std::max(params.sampling.num_logprobs, 0);
+}
+
+}  // namespace
+
 RequestResult<CompletionRequest> parse_completion_request(const json::object& body, const ModelInfo& model) {
   CompletionRequest request;
   JsonReader reader(body);
@@ -64,6 +81,7 @@ RequestResult<CompletionRequest> parse_completion_request(const json::object& bo
   reader.read("add_special_tokens", request.add_special_tokens);
   reader.read("logprobs", params.sampling.num_logprobs, 0, kMaxLogprobs);
   if (request.echo) params.sampling.num_prompt_logprobs = params.sampling.num_logprobs;
+  read_best_of(reader, params);
 
   const json::value& prompt = reader.require("prompt");
   if (!reader.failed()) {
@@ -73,7 +91,7 @@ RequestResult<CompletionRequest> parse_completion_request(const json::object& bo
     } else {
       request.prompts = std::move(*prompts);
       if (request.prompts.size() * static_cast<size_t>(params.num_choices) > kMaxPromptsTimesChoices)
-        reader.fail("n", fmt::format("prompts times n must be at most {}", kMaxPromptsTimesChoices));
+        reader.fail("n", fmt::format("prompts times n (or best_of) must be at most {}", kMaxPromptsTimesChoices));
     }
   }
   refuse_unsupported(reader, params.num_choices);

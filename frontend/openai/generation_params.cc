@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -41,7 +42,6 @@ constexpr auto kUnsupported = std::to_array<Unsupported>({
     {"functions", Neutral::empty},
     {"function_call", Neutral::none_word},
     {"response_format", Neutral::text_format},
-    {"logit_bias", Neutral::empty},
     {"best_of", Neutral::num_choices},
     {"suffix", Neutral::empty},
     {"modalities", Neutral::text_modality},
@@ -69,23 +69,55 @@ bool asks_for_nothing(const json::value& value, Neutral neutral, int num_choices
   return false;
 }
 
-void read_stop(JsonReader& reader, std::vector<std::string>& stop) {
-  const json::value* value = reader.find("stop");
+/// A string, or an array of them.
+void read_strings(JsonReader& reader, std::string_view name, size_t most, size_t most_bytes,
+                  std::vector<std::string>& out) {
+  const json::value* value = reader.find(name);
   if (value == nullptr) return;
   const auto add = [&](const json::value& one) {
-    if (!one.is_string() || one.get_string().empty() || one.get_string().size() > kMaxStopStringBytes) {
-      reader.fail("stop", fmt::format("stop must be a string, or an array of strings, of 1 to {} bytes each",
-                                      kMaxStopStringBytes));
+    if (!one.is_string() || one.get_string().empty() || one.get_string().size() > most_bytes) {
+      reader.fail(name,
+                  fmt::format("{} must be a string, or an array of strings, of 1 to {} bytes each", name, most_bytes));
       return;
     }
-    stop.emplace_back(one.get_string());
+    out.emplace_back(one.get_string());
   };
   if (!value->is_array()) return add(*value);
-  if (value->get_array().size() > kMaxStopStrings) {
-    reader.fail("stop", fmt::format("stop has more than {} strings", kMaxStopStrings));
+  if (value->get_array().size() > most) {
+    reader.fail(name, fmt::format("{} has more than {} strings", name, most));
     return;
   }
   for (const auto& one : value->get_array()) add(one);
+}
+
+/// {"token id": number}, as OpenAI has it.
+void read_logit_bias(JsonReader& reader, int64_t vocab_size, std::vector<TokenBias>& out) {
+  const json::value* value = reader.find("logit_bias");
+  if (value == nullptr) return;
+  if (!value->is_object()) {
+    return reader.fail("logit_bias", fmt::format("logit_bias must be an object, not {}", kind_name(*value)));
+  }
+  const json::object& biases = value->get_object();
+  if (biases.size() > kMaxLogitBiases)
+    return reader.fail("logit_bias", fmt::format("logit_bias has more than {} tokens", kMaxLogitBiases));
+  for (const auto& [key, bias] : biases) {
+    TokenId token = -1;
+    const auto [end, code] = std::from_chars(key.data(), key.data() + key.size(), token);
+    if (code != std::errc() || end != key.data() + key.size() || token < 0 || token >= vocab_size) {
+      return reader.fail("logit_bias", fmt::format("logit_bias has a key that is no token id below {}", vocab_size));
+    }
+    const auto number = bias.is_number() ? bias.to_number<double>() : std::nan("");
+    if (!(number >= -100 && number <= 100))
+      return reader.fail("logit_bias", fmt::format("logit_bias of token {} must be a number from -100 to 100", token));
+    out.push_back({.token = token, .bias = static_cast<float>(number)});
+  }
+}
+
+void read_allowed_token_ids(JsonReader& reader, int64_t vocab_size, std::vector<TokenId>& out) {
+  const json::value* value = reader.find("allowed_token_ids");
+  reader.read("allowed_token_ids", out, vocab_size, kMaxAllowedTokens);
+  if (value != nullptr && !reader.failed() && out.empty())
+    reader.fail("allowed_token_ids", "allowed_token_ids is empty: no token could be sampled");
 }
 
 void read_stream_options(JsonReader& reader, GenerationParams& params) {
@@ -163,7 +195,11 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   reader.read("frequency_penalty", sampling.frequency_penalty);
   reader.read("seed", params.seed, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max());
   reader.read("n", params.num_choices, 1, kMaxChoices);
-  read_stop(reader, params.stop);
+  read_strings(reader, "stop", kMaxStopStrings, kMaxStopStringBytes, params.stop);
+  read_strings(reader, "bad_words", kMaxBadWordStrings, kMaxBadWordBytes, params.bad_words);
+  read_logit_bias(reader, model.vocab_size, sampling.logit_bias);
+  read_allowed_token_ids(reader, model.vocab_size, sampling.allowed_token_ids);
+  reader.read("truncate_prompt_tokens", params.truncate_prompt_tokens, -1, kInt32Max);
   reader.read("stop_token_ids", sampling.stop_token_ids, model.vocab_size, kMaxStopTokens);
   reader.read("stream", params.stream);
   read_stream_options(reader, params);
@@ -177,6 +213,8 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   reader.read("include_stop_str_in_output", params.include_stop);
   reader.read("return_token_ids", params.return_token_ids);
 
+  if (!reader.failed() && params.truncate_prompt_tokens == 0)
+    reader.fail("truncate_prompt_tokens", "truncate_prompt_tokens must be -1 or at least 1");
   if (!reader.failed() && params.max_tokens && sampling.min_tokens > *params.max_tokens)
     reader.fail("min_tokens", fmt::format("min_tokens must be at most {}", params.max_tokens_name));
 }

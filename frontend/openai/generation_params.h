@@ -16,6 +16,8 @@ inline constexpr int kMaxChoices = 16;
 inline constexpr int kMaxPromptsTimesChoices = 128;
 inline constexpr size_t kMaxStopStrings = 16;
 inline constexpr size_t kMaxStopStringBytes = 1024;
+inline constexpr size_t kMaxBadWordStrings = 64;
+inline constexpr size_t kMaxBadWordBytes = 256;
 inline constexpr int kDefaultMaxTokens = 16;  ///< of /v1/completions; chats run to the end of the context
 
 struct GenerationParams {
@@ -25,11 +27,16 @@ struct GenerationParams {
   std::optional<int64_t> max_tokens;  ///< as the client gave it; sampling.max_tokens is set when the prompt is known
   std::string max_tokens_name = "max_tokens";  ///< how the client spelled it
   int num_choices = 1;
+  int num_returned = 0;        ///< the likeliest of num_choices (best_of); 0: all
+  bool shows_logprobs = true;  ///< else sampling.num_logprobs is only for choosing among them
   int priority = 0;
   std::string user;        ///< without keys the tenant: requests of one user share what one of many gets
   std::string cache_salt;  ///< prefixes are shared among requests with equal ones
   std::optional<std::chrono::milliseconds> timeout;  ///< from arrival to the end of the answer
   std::vector<std::string> stop;
+  std::vector<std::string> bad_words;  ///< sampling.bad_words has their spellings when they are tokenised
+  std::optional<int64_t>
+      truncate_prompt_tokens;  ///< the last so many of the prompt are kept; -1: as many as there is room for
   bool stream = false, include_usage = false, continuous_usage = false;
   bool skip_special_tokens = true, include_stop = false, return_token_ids = false;
 };

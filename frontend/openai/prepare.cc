@@ -4,6 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <span>
+
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 #include "frontend/openai/completion_request.h"
@@ -37,9 +40,40 @@ RequestResult<std::vector<TokenId>> encode(std::string_view text, bool add_speci
   }
 }
 
+/// Of each word its spellings at the beginning of a text and behind a space.
+std::optional<RequestError> spell_bad_words(GenerationParams& params, const ModelInfo& model) {
+  for (const std::string& word : params.bad_words) {
+    for (const std::string& text : {word, " " + word}) {
+      auto tokens = encode(text, false, "bad_words", model);
+      if (tokens.has_error()) return tokens.error();
+      auto& spellings = params.sampling.bad_words;
+      if (std::find(spellings.begin(), spellings.end(), *tokens) == spellings.end())
+        spellings.push_back(std::move(*tokens));
+    }
+  }
+  return std::nullopt;
+}
+
+/// Keeps the end of a prompt, and a BOS that was added to it, where the client asks for that.
+void truncate(const GenerationParams& params, int default_max_tokens, const ModelInfo& model, AnswerPrompt& prompt) {
+  if (!params.truncate_prompt_tokens) return;
+  const int64_t output = params.max_tokens.value_or(std::max(default_max_tokens, 1));
+  const int64_t keep = *params.truncate_prompt_tokens > 0 ? *params.truncate_prompt_tokens
+                                                          : std::max<int64_t>(1, model.max_model_len - output);
+  const auto size = static_cast<int64_t>(prompt.tokens.size());
+  if (size <= keep) return;
+  const auto added = std::min(static_cast<int64_t>(prompt.num_added), keep - 1);
+  prompt.tokens.erase(prompt.tokens.begin() + added, prompt.tokens.end() - (keep - added));
+  prompt.num_added = static_cast<size_t>(added);
+  if (!prompt.text.empty())
+    prompt.text = model.tokenizer->decode(std::span(prompt.tokens).subspan(prompt.num_added), {.skip_special = false});
+}
+
 /// The checks after tokenising, and the seed.
-std::optional<RequestError> complete(GenerationParams& params, const std::vector<AnswerPrompt>& prompts,
+std::optional<RequestError> complete(GenerationParams& params, std::vector<AnswerPrompt>& prompts,
                                      std::string_view prompt_name, int default_max_tokens, const ModelInfo& model) {
+  for (AnswerPrompt& prompt : prompts) truncate(params, default_max_tokens, model, prompt);
+  if (auto error = spell_bad_words(params, model)) return error;
   size_t longest = 0;
   for (const auto& prompt : prompts) {
     if (prompt.tokens.empty()) return bad_request(prompt_name, "the prompt has no tokens; at least one is needed");
@@ -126,6 +160,22 @@ RequestResult<AnswerSetup> prepare_completion(std::string_view body, std::shared
   if (auto error = complete(setup.params, setup.prompts, "prompt", kDefaultMaxTokens, *model)) return *error;
   setup.model = std::move(model);
   return setup;
+}
+
+RequestResult<json::object> answer_apply_template(std::string_view body, const ModelInfo& model) {
+  const auto object = parse_json_object(body);
+  if (object.has_error()) return object.error();
+  Conversation conversation;
+  JsonReader reader(*object);
+  std::string name;
+  reader.read("model", name);
+  read_conversation(reader, conversation);
+  reader.refuse_others({});
+  if (reader.error()) return *reader.error();
+  if (auto error = check_model(name, model)) return *error;
+  auto text = render_conversation(conversation, model);
+  if (text.has_error()) return text.error();
+  return json::object{{"prompt", std::move(*text)}};
 }
 
 RequestResult<json::object> answer_tokenize(std::string_view body, const ModelInfo& model) {

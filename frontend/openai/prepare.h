@@ -20,6 +20,8 @@ RequestResult<AnswerSetup> prepare_chat(std::string_view body, std::shared_ptr<c
 RequestResult<AnswerSetup> prepare_completion(std::string_view body, std::shared_ptr<const ModelInfo> model);
 
 /// The bodies of /tokenize and /detokenize.
+/// POST /apply-template: {"prompt": the conversation as text}, as llama-server has it.
+RequestResult<boost::json::object> answer_apply_template(std::string_view body, const ModelInfo& model);
 RequestResult<boost::json::object> answer_tokenize(std::string_view body, const ModelInfo& model);
 RequestResult<boost::json::object> answer_detokenize(std::string_view body, const ModelInfo& model);
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 #include "frontend/refusals.h"
 
@@ -48,6 +49,20 @@ RequestResult<DetokenizeRequest> parse_detokenize_request(const json::object& bo
   reader.refuse_others({});
   if (reader.error()) return *reader.error();
   return request;
+}
+
+json::object tokenizer_info_body(const ModelInfo& model) {
+  const auto text_or_null = [](const std::string& text) { return text.empty() ? json::value() : json::value(text); };
+  json::object body;
+  body["tokenizer_class"] = "echelon";
+  body["vocab_size"] = model.vocab_size;
+  body["model_max_length"] = model.max_model_len;
+  body["bos_token"] = text_or_null(model.bos_text);
+  body["eos_token"] = text_or_null(model.eos_text);
+  body["pad_token"] = nullptr;
+  body["eos_token_ids"] = json::array(model.end_tokens.begin(), model.end_tokens.end());
+  body["chat_template"] = model.chat_template == nullptr ? json::value() : json::value(model.chat_template->source());
+  return body;
 }
 
 json::object tokenize_body(const std::vector<TokenId>& tokens, bool with_strings, const ModelInfo& model) {

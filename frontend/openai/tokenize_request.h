@@ -25,6 +25,9 @@ struct DetokenizeRequest {
 RequestResult<TokenizeRequest> parse_tokenize_request(const boost::json::object& body, const ModelInfo& model);
 RequestResult<DetokenizeRequest> parse_detokenize_request(const boost::json::object& body, const ModelInfo& model);
 
+/// What clients that bring no tokenizer ask for: special tokens and the chat template.
+boost::json::object tokenizer_info_body(const ModelInfo& model);
+
 boost::json::object tokenize_body(const std::vector<TokenId>& tokens, bool with_strings, const ModelInfo& model);
 
 }  // namespace echelon

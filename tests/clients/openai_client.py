@@ -83,6 +83,32 @@ def check_completion(client, model):
     check(stopped is None or text[1:3] not in stopped.choices[0].text, "a stop string is in the answer")
 
 
+def check_choosing(client, model):
+    """Which tokens may come: each list against the answer without it."""
+    settings = dict(model=model, prompt="The sky is", max_tokens=MAX_TOKENS, temperature=0, seed=7)
+
+    def with_extra(**extra):
+        body = {"return_token_ids": True, **extra}
+        return client.completions.create(**settings, extra_body=body).choices[0]
+
+    free = with_extra()
+    first, second = free.token_ids[0], free.token_ids[1]
+    banned = with_extra(logit_bias={str(first): -100})
+    check(first not in banned.token_ids, f"token {first} with a bias of -100 is in {banned.token_ids}")
+    forced = with_extra(logit_bias={str(second): 100})
+    check(set(forced.token_ids) == {second}, f"token {second} with a bias of 100 gave {forced.token_ids}")
+    allowed = with_extra(allowed_token_ids=[first, second])
+    check(set(allowed.token_ids) <= {first, second}, f"tokens {first} and {second} were allowed: {allowed.token_ids}")
+    words = [word for word in free.text.split() if word.isalpha() and len(word) > 2]
+    if words:
+        without = with_extra(bad_words=words[:2])
+        check(not any(word in without.text for word in words[:2]), f"{words[:2]} are bad words: {without.text!r}")
+    cut = client.completions.create(**settings, extra_body={"truncate_prompt_tokens": 2})
+    check(cut.usage.prompt_tokens == 2, f"a prompt cut to 2 tokens has {cut.usage.prompt_tokens}")
+    best = client.completions.create(model=model, prompt="One", n=1, best_of=4, max_tokens=3, temperature=1)
+    check(len(best.choices) == 1 and best.usage.completion_tokens > 3, f"best_of 4 gave {best}")
+
+
 def check_errors(client, model, has_key):
     if has_key:
         expect(openai.AuthenticationError, "invalid_api_key",
@@ -110,10 +136,11 @@ def main():
         check_models(client, arguments.model)
         check_chat(client, arguments.model)
         check_completion(client, arguments.model)
+        check_choosing(client, arguments.model)
         check_errors(client, arguments.model, bool(arguments.api_key))
     except openai.APIError as error:
         check(False, f"unexpected {type(error).__name__}: {error}")
-    print("openai client: models, chats, completions, streams and errors hold")
+    print("openai client: models, chats, completions, streams, lists of tokens and errors hold")
 
 
 if __name__ == "__main__":

@@ -75,6 +75,9 @@ class Maker {
             .min_tokens = below(1 << 20),
             .ignore_eos = below(2) == 1,
             .stop_token_ids = tokens(4),
+            .logit_bias = {{.token = below(1 << 21), .bias = real()}},
+            .allowed_token_ids = tokens(4),
+            .bad_words = {tokens(3), tokens(2)},
             .num_logprobs = below(22) - 1,
             .num_prompt_logprobs = below(22) - 1};
   }

@@ -31,6 +31,17 @@ inline double noise(uint64_t seed, TokenId token, int position, int choice) {
 inline std::vector<double> penalised(std::span<const float> logits, const SamplingParams& params,
                                      std::span<const TokenId> prompt, std::span<const TokenId> output) {
   std::vector<double> values(logits.begin(), logits.end());
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto token = static_cast<TokenId>(i);
+    const auto& allowed = params.allowed_token_ids;
+    if (!allowed.empty() && std::find(allowed.begin(), allowed.end(), token) == allowed.end()) values[i] = -kInfinity;
+    for (const auto& word : params.bad_words) {
+      std::vector<TokenId> text(output.begin(), output.end());
+      text.push_back(token);
+      if (text.size() >= word.size() && std::equal(word.rbegin(), word.rend(), text.rbegin())) values[i] = -kInfinity;
+    }
+    for (const TokenBias& each : params.logit_bias) values[i] += each.token == token ? each.bias : 0;
+  }
   std::map<TokenId, int> output_counts;
   for (const TokenId token : output) ++output_counts[token];
   std::set<TokenId> seen(prompt.begin(), prompt.end());

@@ -162,6 +162,16 @@ TEST(Penalties, AreThoseOfTheNaiveSampler) {
                           .presence_penalty = pick(random, {0.f, 0.5f, -0.5f, 2.f}),
                           .frequency_penalty = pick(random, {0.f, 0.3f, -0.3f, 2.f}),
                           .seed = random()};
+    if (random() % 3 == 0)
+      params.logit_bias = {{.token = tokens_of(2).empty() ? 0 : 1, .bias = pick(random, {9.f, -9.f})}};
+    if (random() % 3 == 0) params.allowed_token_ids = tokens_of(8);
+    for (uint32_t words = random() % 4; words > 0; --words) {
+      params.bad_words.push_back(tokens_of(3));
+      params.bad_words.back().push_back(static_cast<TokenId>(random() % size));
+    }
+    // Some are about to be written.
+    if (random() % 3 == 0 && !output.empty())
+      params.bad_words.push_back({output.back(), 1}), params.bad_words.push_back({0});
     std::vector<TokenId> tokens = prompt;
     tokens.insert(tokens.end(), output.begin(), output.end());
     const SamplingState whole(params, 0, static_cast<int>(prompt.size()), tokens);
@@ -170,9 +180,12 @@ TEST(Penalties, AreThoseOfTheNaiveSampler) {
 
     const std::vector<double> values = penalised(logits, params, prompt, output);
     const int position = static_cast<int>(tokens.size());
-    const TokenId expected = params.temperature == 0
-                                 ? static_cast<TokenId>(std::max_element(values.begin(), values.end()) - values.begin())
-                                 : reference_draw(values, params, position, 0);
+    TokenId expected = kNoToken;
+    if (params.temperature != 0) {
+      expected = reference_draw(values, params, position, 0);
+    } else if (const auto best = std::max_element(values.begin(), values.end()); *best > -kInfinity) {
+      expected = static_cast<TokenId>(best - values.begin());
+    }
     ASSERT_EQ(sampler.sample(logits, whole, position).token, expected) << "trial " << trial;
     ASSERT_EQ(sampler.sample(logits, grown, position).token, expected) << "trial " << trial;
     changed +=
@@ -204,6 +217,41 @@ TEST(Penalties, OnlyRepetitionCountsThePrompt) {
   };
   EXPECT_EQ(token({.presence_penalty = 2, .frequency_penalty = 2}), 0);
   EXPECT_EQ(token({.repetition_penalty = 1.2f}), 1);
+}
+
+TEST(TokenLists, ABadWordIsNotFinishedAndOnlyThenItsLastTokenIsForbidden) {
+  Sampler sampler({});
+  const std::vector<float> logits{0, 9, 5, 8};
+  SamplingState state({.temperature = 0, .bad_words = {{2, 3, 1}, {3}}}, 0, 2, {});
+  const auto next = [&] { return sampler.sample(logits, state, 2).token; };
+  EXPECT_EQ(next(), 1) << "3 is a word of its own";
+  state.note_output(2);
+  EXPECT_EQ(next(), 1);
+  state.note_output(3);
+  EXPECT_EQ(next(), 2) << "2 3 1 is a word";
+  state.note_output(1);
+  EXPECT_EQ(next(), 1);
+  const SamplingState again(state.params, 0, 2, std::vector<TokenId>{2, 3, 2, 3});
+  EXPECT_EQ(sampler.sample(logits, again, 4).token, 2) << "after a preemption";
+  const SamplingState prompt(state.params, 0, 2, std::vector<TokenId>{2, 3});
+  EXPECT_EQ(sampler.sample(logits, prompt, 2).token, 1) << "a prompt is no output";
+}
+
+TEST(TokenLists, ValidateNamesWhatIsOutOfRange) {
+  const auto param = [](const SamplingParams& params) {
+    const auto error = validate(params, 100);
+    return error ? error->param : "";
+  };
+  EXPECT_EQ(param({.logit_bias = {{99, 100}, {0, -100}}, .allowed_token_ids = {0, 99}, .bad_words = {{99, 0}}}), "");
+  EXPECT_EQ(param({.logit_bias = {{100, 1}}}), "logit_bias");
+  EXPECT_EQ(param({.logit_bias = {{1, 100.5f}}}), "logit_bias");
+  EXPECT_EQ(param({.logit_bias = {{1, kNan}}}), "logit_bias");
+  EXPECT_EQ(param({.logit_bias = std::vector<TokenBias>(kMaxLogitBiases + 1)}), "logit_bias");
+  EXPECT_EQ(param({.allowed_token_ids = {-1}}), "allowed_token_ids");
+  EXPECT_EQ(param({.allowed_token_ids = std::vector<TokenId>(kMaxAllowedTokens + 1)}), "allowed_token_ids");
+  EXPECT_EQ(param({.bad_words = {{}}}), "bad_words");
+  EXPECT_EQ(param({.bad_words = {{1, 100}}}), "bad_words");
+  EXPECT_EQ(param({.bad_words = {std::vector<TokenId>(kMaxBadWordTokens + 1)}}), "bad_words");
 }
 
 TEST(MinTokens, KeepsEndAndStopTokensAwayUntilTheyAreAllowed) {

@@ -205,6 +205,35 @@ TEST(Answer, EchoOfLaterChoicesWaitsForThePromptsLogprobs) {
   EXPECT_EQ(body.at("choices").at(1).at("logprobs").at("token_logprobs").at(1), -3.0);
 }
 
+TEST(Answer, BestOfReturnsTheLikeliestByTheMeanOfTheirTokens) {
+  const auto event = [](std::string_view text, float logprob, int choice) {
+    OutputEvent made = tokens_event(letters(text), FinishReason::length, choice);
+    for (OutputToken& token : made.tokens) token.logprob->logprob = logprob;
+    return made;
+  };
+  Answer answer(completion_setup(R"({"prompt":["x","y"],"n":2,"best_of":3,"seed":1})"));
+  for (size_t prompt = 0; prompt < 2; ++prompt) {
+    answer.add(prompt, event("aaaa", -1.0f, 0));  // the largest sum is not the largest mean
+    answer.add(prompt, event("b", prompt == 0 ? -2.0f : -0.25f, 1));
+    answer.add(prompt, event("cc", -0.75f, 2));
+  }
+  const auto body = answer.body();
+  std::string texts;
+  for (const auto& choice : body.at("choices").as_array()) {
+    texts += choice.at("text").as_string();
+    texts += ' ';
+    EXPECT_TRUE(choice.at("logprobs").is_null()) << "they were not asked for";
+  }
+  EXPECT_EQ(texts, "cc aaaa b cc ");
+  EXPECT_EQ(body.at("choices").at(3).at("index"), 3);
+  EXPECT_EQ(body.at("usage").at("completion_tokens"), 14) << "all that were made are counted";
+
+  Answer with(completion_setup(R"({"prompt":"x","best_of":2,"logprobs":1,"seed":1})"));
+  with.add(0, event("a", -1.0f, 0));
+  with.add(0, event("b", -0.5f, 1));
+  EXPECT_EQ(with.body().at("choices").as_array().size(), 1u);
+}
+
 TEST(Answer, TextOffsetsAreInCharacters) {
   Answer answer(completion_setup(R"({"prompt":"x","logprobs":0,"seed":1})"));
   answer.add(0, tokens_event({0xc3, 0xa9, 'a', 'b'}, FinishReason::length));

@@ -16,6 +16,7 @@ namespace echelon {
 namespace {
 
 namespace json = boost::json;
+using testing::kSmallContext;
 using testing::small_model;
 
 /// A whole body with one more member.
@@ -101,8 +102,25 @@ constexpr BadCase kBadInBoth[] = {
     {R"("response_format":{"type":"json_object"})", "response_format"},
     {R"("response_format":{"type":"text","schema":{}})", "response_format"},
     {R"("response_format":"text")", "response_format"},
-    {R"("logit_bias":{"5":1})", "logit_bias"},
-    {R"("best_of":2)", "best_of"},
+    {R"("logit_bias":{"5":101})", "logit_bias"},
+    {R"("logit_bias":{"5":"1"})", "logit_bias"},
+    {R"("logit_bias":{"five":1})", "logit_bias"},
+    {R"("logit_bias":{"5.0":1})", "logit_bias"},
+    {R"("logit_bias":{"-1":1})", "logit_bias"},
+    {R"("logit_bias":{"1000000000":1})", "logit_bias"},
+    {R"("logit_bias":[5])", "logit_bias"},
+    {R"("allowed_token_ids":[])", "allowed_token_ids"},
+    {R"("allowed_token_ids":[-1])", "allowed_token_ids"},
+    {R"("allowed_token_ids":"all")", "allowed_token_ids"},
+    {R"("bad_words":[""])", "bad_words"},
+    {R"("bad_words":[5])", "bad_words"},
+    {R"("bad_words":{"a":1})", "bad_words"},
+    {R"("truncate_prompt_tokens":0)", "truncate_prompt_tokens"},
+    {R"("truncate_prompt_tokens":-2)", "truncate_prompt_tokens"},
+    {R"("truncate_prompt_tokens":"all")", "truncate_prompt_tokens"},
+    {R"("n":3,"best_of":2)", "best_of"},
+    {R"("best_of":17)", "best_of"},
+    {R"("best_of":2,"stream":true)", "best_of"},
     {R"("suffix":"end")", "suffix"},
     {R"("modalities":["audio"])", "modalities"},
     {R"("use_beam_search":true)", "use_beam_search"},
@@ -208,6 +226,9 @@ TEST(Parameters, NullEqualsAbsent) {
                                          "functions",
                                          "response_format",
                                          "logit_bias",
+                                         "allowed_token_ids",
+                                         "bad_words",
+                                         "truncate_prompt_tokens",
                                          "best_of",
                                          "suffix",
                                          "logprobs",
@@ -234,7 +255,8 @@ TEST(Parameters, GoodValuesArrive) {
          "stop":["x","yy"],"stop_token_ids":[1,2],"seed":-5,"presence_penalty":-2,"frequency_penalty":2,
          "repetition_penalty":1.5,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},
          "ignore_eos":true,"min_tokens":3,"priority":-4,"skip_special_tokens":false,"include_stop_str_in_output":true,
-         "return_token_ids":true,"logprobs":2,"echo":true,"best_of":3,"suffix":"","logit_bias":{},"tools":[],
+         "return_token_ids":true,"logprobs":2,"echo":true,"best_of":3,"suffix":"","logit_bias":{"5":1.5,"7":-100},
+         "allowed_token_ids":[7,5],"bad_words":["x"],"truncate_prompt_tokens":1000,"tools":[],
          "tool_choice":"none","response_format":{"type":"text"},"user":"me","store":true,"metadata":{"a":1})");
   ASSERT_TRUE(result.has_value()) << result.error().message;
   SamplingParams expected;
@@ -250,6 +272,9 @@ TEST(Parameters, GoodValuesArrive) {
   expected.min_tokens = 3;
   expected.ignore_eos = true;
   expected.stop_token_ids = {1, 2};
+  expected.logit_bias = {{5, 1.5f}, {7, -100}};
+  expected.allowed_token_ids = {7, 5};
+  expected.bad_words = {small_model()->tokenizer->encode("x", {}), small_model()->tokenizer->encode(" x", {})};
   expected.num_logprobs = 2;
   expected.num_prompt_logprobs = 2;
   const GenerationParams& params = result->params;
@@ -260,6 +285,28 @@ TEST(Parameters, GoodValuesArrive) {
   EXPECT_EQ(params.stop, (std::vector<std::string>{"x", "yy"}));
   EXPECT_TRUE(params.stream && params.include_usage && params.continuous_usage && params.include_stop);
   EXPECT_TRUE(params.return_token_ids && !params.skip_special_tokens && result->echo);
+}
+
+TEST(Parameters, LongPromptsAreCutAtTheirBeginningWhereTheClientSaysSo) {
+  const auto setup = [](std::string_view body, bool add_bos) {
+    auto result = prepare_completion(body, small_model(add_bos));
+    EXPECT_TRUE(result.has_value()) << result.error().message;
+    return result->prompts.at(0);
+  };
+  const AnswerPrompt cut = setup(R"({"prompt":"abcdef","truncate_prompt_tokens":4,"echo":true})", true);
+  EXPECT_EQ(cut.tokens, (std::vector<TokenId>{262, 'd', 'e', 'f'})) << "the BOS that was added stays";
+  EXPECT_EQ(cut.text, "def");
+  EXPECT_EQ(cut.num_added, 1u);
+  const AnswerPrompt ids = setup(R"({"prompt":[97,98,99],"truncate_prompt_tokens":1})", false);
+  EXPECT_EQ(ids.tokens, (std::vector<TokenId>{99}));
+  EXPECT_EQ(setup(R"({"prompt":"abc","truncate_prompt_tokens":3})", false).tokens.size(), 3u) << "it fits";
+  const std::string longer(kSmallContext + 100, 'x');
+  const AnswerPrompt all =
+      setup(fmt::format(R"({{"prompt":"{}","truncate_prompt_tokens":-1,"max_tokens":7}})", longer), false);
+  EXPECT_EQ(all.tokens.size(), static_cast<size_t>(kSmallContext - 7)) << "as many as there is room for";
+  const auto chat_result = chat(R"("truncate_prompt_tokens":2,"max_tokens":1)");
+  ASSERT_TRUE(chat_result.has_value()) << chat_result.error().message;
+  EXPECT_EQ(chat_result->prompts.at(0).tokens.size(), 2u);
 }
 
 TEST(Parameters, IntegersMayBeWrittenAsFloats) {

@@ -56,6 +56,16 @@ TEST_F(Server, AnswersTheSmallEndpoints) {
             boost::json::parse(R"({"micro_batches":[{"replica":0,"number":7,"rows":3,"stages":[[0.5,0.25]]}]})"));
   EXPECT_EQ(ask(port_, post_text("/tokenize", R"({"prompt":"ab"})")).json().at("count"), 2);
   EXPECT_EQ(ask(port_, post_text("/detokenize", R"({"tokens":[97,98]})")).json().at("prompt"), "ab");
+  EXPECT_EQ(ask(port_, get_text("/load")).json().at("server_load"), 0);
+  const auto info = ask(port_, get_text("/tokenizer_info")).json();
+  EXPECT_EQ(info.at("eos_token"), "<|im_end|>");
+  EXPECT_EQ(info.at("bos_token"), "<s>");
+  EXPECT_TRUE(info.at("pad_token").is_null());
+  EXPECT_TRUE(info.at("chat_template").as_string().starts_with("{% for"));
+  const auto* conversation = R"({"messages":[{"role":"user","content":"hi"}]})";
+  EXPECT_EQ(ask(port_, post_text("/apply-template", conversation)).json().at("prompt"),
+            "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(ask(port_, post_text("/apply-template", R"({"messages":[],"temperature":1})")).status, 400);
   EXPECT_FALSE(ask(port_, get_text("/version")).field("x-request-id").empty());
 }
 
