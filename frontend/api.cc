@@ -12,6 +12,8 @@
 #include <boost/url/pct_string_view.hpp>
 #include <chrono>
 
+#include "frontend/anthropic/messages_answer.h"
+#include "frontend/anthropic/messages_request.h"
 #include "frontend/generation.h"
 #include "frontend/http/offload.h"
 #include "frontend/metrics/exposition.h"
@@ -41,6 +43,8 @@ struct Route {
 constexpr auto kRoutes = std::to_array<Route>({
     {"/v1/chat/completions", "POST", true, &Api::chat},
     {"/v1/completions", "POST", true, &Api::completions},
+    {"/v1/messages", "POST", true, &Api::messages},
+    {"/v1/messages/count_tokens", "POST", true, &Api::count_tokens},
     {"/v1/models", "GET", true, &Api::models},
     {"/tokenize", "POST", true, &Api::tokenize},
     {"/detokenize", "POST", true, &Api::detokenize},
@@ -54,6 +58,7 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"/debug/pipeline", "GET", false, &Api::pipeline},
     {"/version", "GET", false, &Api::version},
 });
+constexpr std::string_view kMessages = "/v1/messages";  ///< Anthropic's, with its errors
 constexpr std::string_view kModelPrefix = "/v1/models/";
 constexpr Route kOneModel{kModelPrefix, "GET", true, &Api::one_model};
 
@@ -80,6 +85,11 @@ HttpResponse json_response(const json::object& body, int status = 200) {
   return response;
 }
 
+template <typename Kind>
+std::unique_ptr<Answer> make_answer(AnswerSetup setup) {
+  return std::make_unique<Kind>(std::move(setup));
+}
+
 int64_t unix_seconds() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::seconds>(now).count();
@@ -100,30 +110,31 @@ Api::Api(const ServerOptions& options, Engine& engine, const HttpMetrics& metric
 
 HttpResponse Api::refusal(const RequestError& error) const {
   HttpResponse response = json_response(error_body(error), error.http_status);
+  response.refused = error;
   const bool later = error.http_status == 429 || error.http_status == 503;
   if (later) response.fields.emplace_back("Retry-After", std::to_string(std::max(1, error.retry_after_s)));
   if (error.http_status == 401) response.fields.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }
 
-RequestResult<std::string> Api::tenant_of(std::string_view authorization) const {
+RequestResult<std::string> Api::tenant_of(const HttpRequest& request) const {
   if (options_.api_keys.empty()) return std::string();
   constexpr std::string_view kScheme = "bearer ";
+  const std::string_view authorization = request.authorization;
   const auto same_letter = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; };
   const bool has_scheme =
       authorization.size() >= kScheme.size() && std::equal(kScheme.begin(), kScheme.end(), authorization.begin(),
                                                            [&](char b, char a) { return same_letter(a, b); });
+  const std::string_view key = has_scheme ? authorization.substr(kScheme.size()) : std::string_view(request.api_key);
   size_t known = 0;
-  if (has_scheme) {
-    for (size_t i = 0; i < options_.api_keys.size(); ++i) {  // all of them, so that the time does not tell which
-      const bool same = equal_in_constant_time(authorization.substr(kScheme.size()), options_.api_keys[i]);
-      known = same ? i + 1 : known;
-    }
+  for (size_t i = 0; i < options_.api_keys.size(); ++i) {  // all of them, so that the time does not tell which
+    const bool same = equal_in_constant_time(key, options_.api_keys[i]);
+    known = same ? i + 1 : known;
   }
   if (known > 0) return fmt::format("key {}", known);
   return http_refusal(401,
-                      has_scheme ? "Incorrect API key provided."
-                                 : "You didn't provide an API key. Use the header Authorization: Bearer KEY.",
+                      !key.empty() ? "Incorrect API key provided."
+                                   : "You didn't provide an API key. Use the header Authorization: Bearer KEY.",
                       "invalid_api_key");
 }
 
@@ -151,7 +162,9 @@ HttpResponse Api::options_answer(const HttpRequest& request, std::string allow) 
 
 asio::awaitable<HttpResponse> Api::handle(HttpRequest request) {
   const std::string origin = request.origin;
+  const bool is_messages = request.path.starts_with(kMessages);
   HttpResponse response = co_await route(std::move(request));
+  if (is_messages && response.refused) response.body = json::serialize(messages_error_body(*response.refused));
   add_cors(origin, response);
   co_return response;
 }
@@ -163,7 +176,7 @@ asio::awaitable<HttpResponse> Api::route(HttpRequest request) {
     if (route != nullptr) co_return options_answer(request, allowed_methods(*route));
   }
   if (is_guarded(request.path, route)) {
-    auto tenant = tenant_of(request.authorization);
+    auto tenant = tenant_of(request);
     if (tenant.has_error()) co_return refusal(tenant.error());
     request.tenant = std::move(*tenant);
   }
@@ -204,7 +217,8 @@ asio::awaitable<HttpResponse> Api::chat(HttpRequest request) {
   if (model.has_error()) co_return refusal(model.error());
   auto work = [&] { return prepare_chat(request.body, *model); };
   auto prepared = co_await text_work(request.body.size(), work);
-  co_return co_await generate(std::move(prepared), random_id("chatcmpl-"), std::move(request.tenant));
+  co_return co_await generate(std::move(prepared), random_id("chatcmpl-"), std::move(request.tenant),
+                              &make_answer<Answer>);
 }
 
 asio::awaitable<HttpResponse> Api::completions(HttpRequest request) {
@@ -212,17 +226,37 @@ asio::awaitable<HttpResponse> Api::completions(HttpRequest request) {
   if (model.has_error()) co_return refusal(model.error());
   auto work = [&] { return prepare_completion(request.body, *model); };
   auto prepared = co_await text_work(request.body.size(), work);
-  co_return co_await generate(std::move(prepared), random_id("cmpl-"), std::move(request.tenant));
+  co_return co_await generate(std::move(prepared), random_id("cmpl-"), std::move(request.tenant), &make_answer<Answer>);
 }
 
-asio::awaitable<HttpResponse> Api::generate(RequestResult<AnswerSetup> prepared, std::string id, std::string tenant) {
+asio::awaitable<HttpResponse> Api::messages(HttpRequest request) {
+  const auto model = loaded_model();
+  if (model.has_error()) co_return refusal(model.error());
+  auto work = [&] { return prepare_messages(request.body, *model); };
+  auto prepared = co_await text_work(request.body.size(), work);
+  co_return co_await generate(std::move(prepared), random_id("msg_"), std::move(request.tenant),
+                              &make_answer<MessagesAnswer>);
+}
+
+asio::awaitable<HttpResponse> Api::count_tokens(HttpRequest request) {
+  const auto model = loaded_model();
+  if (model.has_error()) co_return refusal(model.error());
+  auto work = [&] { return answer_count_tokens(request.body, **model); };
+  const auto body = co_await text_work(request.body.size(), work);
+  if (body.has_error()) co_return refusal(body.error());
+  co_return json_response(*body);
+}
+
+asio::awaitable<HttpResponse> Api::generate(RequestResult<AnswerSetup> prepared, std::string id, std::string tenant,
+                                            MakeAnswer make_answer) {
   if (prepared.has_error()) co_return refusal(prepared.error());
   prepared->id = std::move(id);
   prepared->tenant = std::move(tenant);
   prepared->created_unix_s = unix_seconds();
   const bool streams = prepared->params.stream;
   const auto strand = co_await asio::this_coro::executor;
-  auto generation = std::make_unique<Generation>(engine_, std::move(*prepared), options_, strand);
+  auto answer = make_answer(std::move(*prepared));
+  auto generation = std::make_unique<Generation>(engine_, std::move(answer), options_, strand);
   if (const auto error = generation->submit()) co_return refusal(*error);
   if (streams) {
     HttpResponse response;

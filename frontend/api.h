@@ -38,6 +38,8 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> tokenizer_info(HttpRequest request);
   boost::asio::awaitable<HttpResponse> apply_template(HttpRequest request);
   boost::asio::awaitable<HttpResponse> load(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> messages(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> count_tokens(HttpRequest request);
   boost::asio::awaitable<HttpResponse> models(HttpRequest request);
   boost::asio::awaitable<HttpResponse> one_model(HttpRequest request);
   boost::asio::awaitable<HttpResponse> live(HttpRequest request);
@@ -50,14 +52,16 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> route(HttpRequest request);
   HttpResponse options_answer(const HttpRequest& request, std::string allow) const;
   void add_cors(const std::string& origin, HttpResponse& response) const;
-  /// Whose key it is ("key 1", ..), empty when none is asked for.
-  RequestResult<std::string> tenant_of(std::string_view authorization) const;
+  /// Whose key it is ("key 1", ..), empty when none is asked for. The key comes as "Authorization: Bearer", or as
+  /// x-api-key.
+  RequestResult<std::string> tenant_of(const HttpRequest& request) const;
   RequestResult<std::shared_ptr<const ModelInfo>> loaded_model() const;
 
   template <typename Function>
   boost::asio::awaitable<std::invoke_result_t<Function&>> text_work(size_t body_bytes, Function function);
-  boost::asio::awaitable<HttpResponse> generate(RequestResult<AnswerSetup> prepared, std::string id,
-                                                std::string tenant);
+  using MakeAnswer = std::unique_ptr<Answer> (*)(AnswerSetup setup);
+  boost::asio::awaitable<HttpResponse> generate(RequestResult<AnswerSetup> prepared, std::string id, std::string tenant,
+                                                MakeAnswer make_answer);
 
   const ServerOptions options_;
   Engine& engine_;

@@ -66,13 +66,14 @@ void TokenInbox::close() {
   consumer_ = nullptr;
 }
 
-Generation::Generation(Engine& engine, AnswerSetup setup, const ServerOptions& options, asio::any_io_executor strand)
+Generation::Generation(Engine& engine, std::unique_ptr<Answer> answer, const ServerOptions& options,
+                       asio::any_io_executor strand)
     : engine_(engine),
-      id_(setup.id),
-      tenant_(setup.tenant.empty() ? setup.params.user : setup.tenant),
-      cache_salt_(salt_of(setup, options)),
-      prompts_(tokens_of(setup.prompts)),
-      answer_(std::move(setup)),
+      id_(answer->setup().id),
+      tenant_(answer->setup().tenant.empty() ? answer->params().user : answer->setup().tenant),
+      cache_salt_(salt_of(answer->setup(), options)),
+      prompts_(tokens_of(answer->setup().prompts)),
+      answer_(std::move(answer)),
       buffer_limit_(options.stream_buffer_bytes),
       comment_period_(options.comment_period),
       strand_(std::move(strand)),
@@ -80,7 +81,7 @@ Generation::Generation(Engine& engine, AnswerSetup setup, const ServerOptions& o
 
 Generation::~Generation() {
   for (const auto& inbox : inboxes_) inbox->close();
-  if (!answer_.done() || answer_.error()) cancel_all();
+  if (!answer_->done() || answer_->error()) cancel_all();
 }
 
 void Generation::cancel_all() {
@@ -88,7 +89,7 @@ void Generation::cancel_all() {
 }
 
 std::optional<RequestError> Generation::submit() {
-  const GenerationParams& params = answer_.params();
+  const GenerationParams& params = answer_->params();
   for (size_t i = 0; i < prompts_.size(); ++i) {
     Request request;
     request.id = prompts_.size() == 1 ? id_ : fmt::format("{}-{}", id_, i);
@@ -110,15 +111,15 @@ std::optional<RequestError> Generation::submit() {
 
 void Generation::receive(size_t prompt, OutputEvent event) {
   if (ended_) return;
-  Answer::Effects effects = answer_.add(prompt, std::move(event));
+  Answer::Effects effects = answer_->add(prompt, std::move(event));
   for (const int choice : effects.stop_choices) engine_.stop_choice(handles_[prompt], choice);
-  const bool streams = answer_.params().stream;
+  const bool streams = answer_->params().stream;
   if (streams) buffer_ += effects.events;
-  if (answer_.done()) {
-    if (answer_.refusal()) {
-      log::info("http: request {}: {}", id_, *answer_.error());
-    } else if (answer_.error()) {
-      log::error("http: request {}: {}", id_, *answer_.error());
+  if (answer_->done()) {
+    if (answer_->refusal()) {
+      log::info("http: request {}: {}", id_, *answer_->error());
+    } else if (answer_->error()) {
+      log::error("http: request {}: {}", id_, *answer_->error());
     }
     if (streams) end_stream();
     ended_ = true;
@@ -133,11 +134,10 @@ void Generation::receive(size_t prompt, OutputEvent event) {
 }
 
 void Generation::end_stream() {
-  if (answer_.error()) {
-    buffer_ += server_sent_event(error_body(answer_.refusal().value_or(internal_error(id_))));
-    buffer_ += "data: [DONE]\n\n";
+  if (answer_->error()) {
+    buffer_ += answer_->error_events(answer_->refusal().value_or(internal_error(id_)));
   } else {
-    buffer_ += answer_.closing_events();
+    buffer_ += answer_->closing_events();
   }
 }
 
@@ -160,8 +160,8 @@ asio::awaitable<RequestResult<boost::json::object>> Generation::whole() {
     wake_.expires_at(asio::steady_timer::time_point::max());
     co_await wake_.async_wait(kAwait);
   }
-  if (answer_.error()) co_return answer_.refusal().value_or(internal_error(id_));
-  co_return answer_.body();
+  if (answer_->error()) co_return answer_->refusal().value_or(internal_error(id_));
+  co_return answer_->body();
 }
 
 }  // namespace echelon

@@ -43,7 +43,8 @@ class TokenInbox final : public RequestListener, public std::enable_shared_from_
 class Generation final : public BodySource {
  public:
   /// On the strand. `engine` must outlive this.
-  Generation(Engine& engine, AnswerSetup setup, const ServerOptions& options, boost::asio::any_io_executor strand);
+  Generation(Engine& engine, std::unique_ptr<Answer> answer, const ServerOptions& options,
+             boost::asio::any_io_executor strand);
   ~Generation() override;
 
   /// All prompts, or none.
@@ -63,7 +64,7 @@ class Generation final : public BodySource {
   const std::string id_;
   const std::string tenant_, cache_salt_;
   const std::vector<std::vector<TokenId>> prompts_;
-  Answer answer_;
+  std::unique_ptr<Answer> answer_;
   const size_t buffer_limit_;
   const std::chrono::milliseconds comment_period_;
   boost::asio::any_io_executor strand_;

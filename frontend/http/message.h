@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@ struct HttpRequest {
   std::string method;           ///< as sent, "GET"
   std::string path;             ///< percent-encoded, without the query
   std::string authorization;    ///< the field's value, or empty
+  std::string api_key;          ///< likewise, of x-api-key
   std::string origin;           ///< likewise
   std::string tenant;           ///< whose key it was; empty when none is asked for
   bool asks_preflight = false;  ///< Access-Control-Request-Method is there
@@ -42,6 +44,7 @@ struct HttpResponse {
   std::string body;
   std::vector<std::pair<std::string, std::string>> fields;  ///< in addition to the usual ones
   bool close = false;                                       ///< end the connection after this answer
+  std::optional<RequestError> refused;                      ///< what the body says, when it is an error
   std::unique_ptr<BodySource> source;                       ///< when set: sent in pieces, in place of body
 };
 

@@ -52,7 +52,10 @@ std::string header_text(const HttpResponse& response, unsigned version, bool kee
   return text;
 }
 
-std::string field_value(const RequestHeader& header, http::field name) { return std::string(header[name]); }
+template <typename Name>
+std::string field_value(const RequestHeader& header, Name name) {
+  return std::string(header[name]);
+}
 
 }  // namespace
 
@@ -153,6 +156,7 @@ asio::awaitable<Session::Incoming> Session::read_request(BodyReservation& reserv
   request.id = fmt::format("{:016x}", state_.id_salt + state_.next_request.fetch_add(1));
   request.method = std::string(header.method_string());
   request.authorization = field_value(header.base(), http::field::authorization);
+  request.api_key = field_value(header.base(), "x-api-key");
   request.origin = field_value(header.base(), http::field::origin);
   request.asks_preflight = header.find(http::field::access_control_request_method) != header.end();
   const auto path = path_of(header.target());
@@ -230,8 +234,8 @@ asio::awaitable<bool> Session::answer(Incoming incoming) {
 asio::awaitable<void> Session::watch_client() {
   co_await asio::this_coro::throw_if_cancelled(false);
   const auto cancellation = co_await asio::this_coro::cancellation_state;
-  // Ends with the connection, or when the answer is complete: a read may have ended (the next request is there) just before it was
-  // to be cancelled, and another one would wait for bytes that the client sends only after our answer.
+  // Ends with the connection, or when the answer is complete: a read may have ended (the next request is there) just
+  // before it was to be cancelled, and another one would wait for bytes that the client sends only after our answer.
   while (!answer_complete_ && cancellation.cancelled() == asio::cancellation_type::none) {
     if (buffer_.size() >= state_.options.pipelined_bytes) {
       co_await stream_.socket().async_wait(asio::ip::tcp::socket::wait_error, kAwait);

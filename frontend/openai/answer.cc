@@ -132,10 +132,14 @@ void Answer::add_to_choice(size_t prompt, const OutputEvent& event, Effects& eff
 void Answer::emit(size_t index, Effects& effects) {
   ChoicePiece piece = choices_[index].choice->take();
   if (setup_.params.stream) {
-    effects.events += server_sent_event(chunk(index, std::move(piece)));
+    effects.events += piece_events(index, std::move(piece));
   } else {
     merge(choices_[index].whole, std::move(piece));
   }
+}
+
+std::string Answer::piece_events(size_t index, ChoicePiece piece) {
+  return server_sent_event(chunk(index, std::move(piece)));
 }
 
 json::object Answer::frame(std::string_view object_name) const {
@@ -148,16 +152,21 @@ json::object Answer::frame(std::string_view object_name) const {
   return object;
 }
 
+Answer::Counts Answer::counts() const {
+  Counts counts;
+  for (const auto& prompt : setup_.prompts) counts.prompt += static_cast<int64_t>(prompt.tokens.size());
+  for (const auto& prompt : prompts_) counts.cached += prompt.num_cached_tokens;
+  for (const auto& state : choices_) counts.output += state.choice->num_tokens();
+  return counts;
+}
+
 json::object Answer::usage() const {
-  int64_t num_prompt = 0, num_output = 0, num_cached = 0;
-  for (const auto& prompt : setup_.prompts) num_prompt += static_cast<int64_t>(prompt.tokens.size());
-  for (const auto& prompt : prompts_) num_cached += prompt.num_cached_tokens;
-  for (const auto& state : choices_) num_output += state.choice->num_tokens();
+  const Counts tokens = counts();
   json::object object;
-  object["prompt_tokens"] = num_prompt;
-  object["completion_tokens"] = num_output;
-  object["total_tokens"] = num_prompt + num_output;
-  object["prompt_tokens_details"] = json::object{{"cached_tokens", num_cached}};
+  object["prompt_tokens"] = tokens.prompt;
+  object["completion_tokens"] = tokens.output;
+  object["total_tokens"] = tokens.prompt + tokens.output;
+  object["prompt_tokens_details"] = json::object{{"cached_tokens", tokens.cached}};
   return object;
 }
 
@@ -212,6 +221,10 @@ std::string Answer::closing_events() const {
     events += server_sent_event(object);
   }
   return events + "data: [DONE]\n\n";
+}
+
+std::string Answer::error_events(const RequestError& error) const {
+  return server_sent_event(error_body(error)) + "data: [DONE]\n\n";
 }
 
 /// All, or of each prompt the likeliest, best first.

@@ -1,5 +1,5 @@
-// The answer to one request: events of the engine in; server-sent events, or one JSON body, out. Pure: no socket, no
-// engine, no clock. One thread at a time.
+// The answer to one request: events of the engine in; server-sent events, or one JSON body, out, in OpenAI's shapes or
+// a derived class's. Pure: no socket, no engine, no clock. One thread at a time.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -34,6 +34,7 @@ struct AnswerSetup {
 class Answer {
  public:
   explicit Answer(AnswerSetup setup);
+  virtual ~Answer() = default;
 
   struct Effects {
     std::string events;             ///< complete server-sent events, when the request streams
@@ -49,12 +50,15 @@ class Answer {
   const std::optional<RequestError>& refusal() const { return refusal_; }
 
   /// The end of a stream: the usage chunk when it was asked for, and [DONE].
-  std::string closing_events() const;
+  virtual std::string closing_events() const;
+  /// The end of a stream that cannot go on.
+  virtual std::string error_events(const RequestError& error) const;
   /// The body of an answer that is not streamed.
-  boost::json::object body();
+  virtual boost::json::object body();
+  const AnswerSetup& setup() const { return setup_; }
   const GenerationParams& params() const { return setup_.params; }
 
- private:
+ protected:
   struct PromptState {
     bool logprobs_ready = false;  ///< of the prompt; later choices wait for them
     std::vector<TokenLogprob> logprobs;
@@ -68,6 +72,16 @@ class Answer {
     ChoicePiece whole;   ///< not streamed: all of it
   };
 
+  struct Counts {
+    int64_t prompt = 0, cached = 0, output = 0;  ///< tokens
+  };
+
+  /// The events of a choice's next piece.
+  virtual std::string piece_events(size_t index, ChoicePiece piece);
+  Counts counts() const;
+  ChoiceState& choice(size_t index) { return choices_[index]; }
+
+ private:
   void add_to_choice(size_t prompt, const OutputEvent& event, Effects& effects);
   void begin_choice(size_t prompt, ChoiceState& state);
   void emit(size_t index, Effects& effects);

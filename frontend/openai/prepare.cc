@@ -118,14 +118,22 @@ RequestResult<AnswerSetup> prepare_chat(std::string_view body, std::shared_ptr<c
   if (object.has_error()) return object.error();
   auto request = parse_chat_request(*object, *model);
   if (request.has_error()) return request.error();
-  const auto text = render_conversation(request->conversation, *model);
-  if (text.has_error()) return text.error();
-  auto tokens = encode(*text, false, "messages", *model);
-  if (tokens.has_error()) return tokens.error();
+  return prepare_conversation(std::move(request->params), request->conversation, std::move(model));
+}
 
+RequestResult<std::vector<TokenId>> conversation_tokens(const Conversation& conversation, const ModelInfo& model) {
+  const auto text = render_conversation(conversation, model);
+  if (text.has_error()) return text.error();
+  return encode(*text, false, "messages", model);
+}
+
+RequestResult<AnswerSetup> prepare_conversation(GenerationParams params, const Conversation& conversation,
+                                                std::shared_ptr<const ModelInfo> model) {
+  auto tokens = conversation_tokens(conversation, *model);
+  if (tokens.has_error()) return tokens.error();
   AnswerSetup setup;
   setup.shape = Choice::Shape::chat;
-  setup.params = std::move(request->params);
+  setup.params = std::move(params);
   setup.prompts.push_back({.tokens = std::move(*tokens), .text = {}, .num_added = 0});
   if (auto error = complete(setup.params, setup.prompts, "messages", 0, *model)) return *error;
   setup.model = std::move(model);

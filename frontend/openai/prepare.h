@@ -15,13 +15,20 @@ namespace echelon {
 /// The text that a conversation becomes under the model's template. 400 when the template refuses it.
 RequestResult<std::string> render_conversation(const Conversation& conversation, const ModelInfo& model);
 
+/// Its tokens.
+RequestResult<std::vector<TokenId>> conversation_tokens(const Conversation& conversation, const ModelInfo& model);
+
+/// As prepare_chat, of a request that is read.
+RequestResult<AnswerSetup> prepare_conversation(GenerationParams params, const Conversation& conversation,
+                                                std::shared_ptr<const ModelInfo> model);
+
 /// Everything of an AnswerSetup but id and created_unix_s. A request without a seed gets one.
 RequestResult<AnswerSetup> prepare_chat(std::string_view body, std::shared_ptr<const ModelInfo> model);
 RequestResult<AnswerSetup> prepare_completion(std::string_view body, std::shared_ptr<const ModelInfo> model);
 
-/// The bodies of /tokenize and /detokenize.
 /// POST /apply-template: {"prompt": the conversation as text}, as llama-server has it.
 RequestResult<boost::json::object> answer_apply_template(std::string_view body, const ModelInfo& model);
+/// The bodies of /tokenize and /detokenize.
 RequestResult<boost::json::object> answer_tokenize(std::string_view body, const ModelInfo& model);
 RequestResult<boost::json::object> answer_detokenize(std::string_view body, const ModelInfo& model);
 

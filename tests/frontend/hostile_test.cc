@@ -48,8 +48,8 @@ class Mutator {
 
  private:
   std::string_view path() {
-    static constexpr std::string_view kPaths[] = {"/v1/chat/completions", "/v1/completions", "/tokenize",
-                                                  "/detokenize"};
+    static constexpr std::string_view kPaths[] = {"/v1/chat/completions", "/v1/completions", "/v1/messages",
+                                                  "/tokenize", "/detokenize"};
     return pick(kPaths);
   }
 
@@ -226,6 +226,11 @@ class Mutator {
                                                   "repetition_penalty",
                                                   "logprobs",
                                                   "top_logprobs",
+                                                  "system",
+                                                  "stop_sequences",
+                                                  "allowed_token_ids",
+                                                  "bad_words",
+                                                  "truncate_prompt_tokens",
                                                   "stream",
                                                   "stream_options",
                                                   "ignore_eos",

@@ -102,7 +102,38 @@ TEST_F(Server, KeysAreAskedForWhereTheModelIsReached) {
   EXPECT_EQ(ask(port_, get_text("/v1/unknown")).status, 401);
   EXPECT_EQ(ask(port_, get_text("/v1/models", "Authorization: Bearer second\r\n")).status, 200);
   EXPECT_EQ(ask(port_, get_text("/v1/models", "authorization: bearer first-key\r\n")).status, 200);
+  EXPECT_EQ(ask(port_, get_text("/v1/models", "x-api-key: second\r\n")).status, 200)
+      << "as Anthropic's clients send it";
+  EXPECT_EQ(ask(port_, get_text("/v1/models", "X-API-Key: wrong\r\n")).status, 401);
+  EXPECT_EQ(ask(port_, get_text("/v1/models", "Authorization: Bearer wrong\r\nx-api-key: second\r\n")).status, 401);
   for (const auto* path : {"/health", "/version", "/metrics"}) EXPECT_EQ(ask(port_, get_text(path)).status, 200);
+}
+
+TEST_F(Server, MessagesAreAnsweredAndRefusedInAnthropicsShapes) {
+  ServerOptions options;
+  options.api_keys = {"key"};
+  start(options);
+  const auto send = [&](const char* path, std::string_view body, const char* fields = "x-api-key: key\r\n") {
+    return ask(port_, post_text(path, std::string(body), fields));
+  };
+  constexpr std::string_view kBody = R"({"model":"small","max_tokens":3,"messages":[{"role":"user","content":"a"}]})";
+  const auto answer = send("/v1/messages", kBody);
+  EXPECT_EQ(answer.status, 200) << answer.body;
+  EXPECT_EQ(answer.json().at("type"), "message");
+  EXPECT_TRUE(answer.json().at("id").as_string().starts_with("msg_"));
+  EXPECT_GT(send("/v1/messages/count_tokens", R"({"model":"small","messages":[{"role":"user","content":"a"}]})")
+                .json()
+                .at("input_tokens")
+                .to_number<int>(),
+            5);
+  const auto type_of = [](const auto& response) {
+    EXPECT_EQ(response.json().at("type"), "error");
+    return std::string(response.json().at("error").at("type").as_string());
+  };
+  EXPECT_EQ(type_of(send("/v1/messages", kBody, "")), "authentication_error");
+  EXPECT_EQ(type_of(send("/v1/messages", "{")), "invalid_request_error");
+  EXPECT_EQ(type_of(send("/v1/messages", R"({"model":"b","max_tokens":3,"messages":[]})")), "not_found_error");
+  EXPECT_EQ(type_of(ask(port_, get_text("/v1/messages", "x-api-key: key\r\n"))), "invalid_request_error") << "405";
 }
 
 TEST_F(Server, AKeyIsATenantWhateverUserItNames) {
