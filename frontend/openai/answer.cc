@@ -175,6 +175,11 @@ json::array Answer::prompt_token_ids(size_t prompt) const {
   return json::array(tokens.begin(), tokens.end());
 }
 
+json::array Answer::prompt_logprobs(size_t prompt) const {
+  return prompt_logprobs_array(prompts_[prompt].logprobs, static_cast<int>(*setup_.params.prompt_logprobs),
+                               *setup_.model->tokenizer);
+}
+
 json::object Answer::chunk(size_t index, ChoicePiece piece) {
   const bool is_chat = setup_.shape == Choice::Shape::chat;
   const GenerationParams& params = setup_.params;
@@ -262,6 +267,8 @@ json::object Answer::body() {
     choice["logprobs"] = std::move(piece.logprobs);
     choice["finish_reason"] = finish_name(piece.finish.value_or(FinishReason::error));
     choice["stop_reason"] = std::move(piece.stop_reason);
+    if (params.prompt_logprobs && !is_chat)
+      choice["prompt_logprobs"] = prompt_logprobs(index / static_cast<size_t>(params.num_choices));
     if (params.return_token_ids) {
       choice["token_ids"] = std::move(piece.token_ids);
       if (!is_chat) choice["prompt_token_ids"] = prompt_token_ids(index / static_cast<size_t>(params.num_choices));
@@ -269,6 +276,7 @@ json::object Answer::body() {
     choices.push_back(std::move(choice));
   }
   if (params.return_token_ids && is_chat) object["prompt_token_ids"] = prompt_token_ids(0);
+  if (params.prompt_logprobs && is_chat) object["prompt_logprobs"] = prompt_logprobs(0);
   object["usage"] = usage();
   return object;
 }

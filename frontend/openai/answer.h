@@ -90,6 +90,7 @@ class Answer {
   boost::json::object usage() const;
   std::vector<size_t> returned_choices() const;
   boost::json::array prompt_token_ids(size_t prompt) const;
+  boost::json::array prompt_logprobs(size_t prompt) const;
 
   AnswerSetup setup_;
   std::vector<PromptState> prompts_;

@@ -24,8 +24,8 @@ void Choice::append(std::string text) { piece_.text += text; }
 void Choice::echo(std::string_view text, std::span<const TokenId> tokens, std::span<const TokenLogprob> logprobs,
                   size_t num_added) {
   append(std::string(text));
-  const int num_top = params_.sampling.num_prompt_logprobs;
-  if (num_top >= 0) {
+  const int num_top = params_.sampling.num_logprobs;
+  if (num_top >= 0 && params_.shows_logprobs) {
     StreamDecoder prompt_decoder(tokenizer_, {.skip_special_tokens = false, .at_text_start = true});
     int64_t offset = 0;
     for (size_t i = 0; i < tokens.size(); ++i) {

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "frontend/refusals.h"
 
 namespace echelon {
@@ -80,7 +82,8 @@ RequestResult<CompletionRequest> parse_completion_request(const json::object& bo
   if (request.echo_only) params.max_tokens = 1;
   reader.read("add_special_tokens", request.add_special_tokens);
   reader.read("logprobs", params.sampling.num_logprobs, 0, kMaxLogprobs);
-  if (request.echo) params.sampling.num_prompt_logprobs = params.sampling.num_logprobs;
+  if (request.echo)
+    params.sampling.num_prompt_logprobs = std::max(params.sampling.num_prompt_logprobs, params.sampling.num_logprobs);
   read_best_of(reader, params);
 
   const json::value& prompt = reader.require("prompt");

@@ -199,6 +199,8 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   read_strings(reader, "bad_words", kMaxBadWordStrings, kMaxBadWordBytes, params.bad_words);
   read_logit_bias(reader, model.vocab_size, sampling.logit_bias);
   read_allowed_token_ids(reader, model.vocab_size, sampling.allowed_token_ids);
+  reader.read("prompt_logprobs", params.prompt_logprobs, 0, kMaxLogprobs);
+  sampling.num_prompt_logprobs = static_cast<int>(params.prompt_logprobs.value_or(-1));
   reader.read("truncate_prompt_tokens", params.truncate_prompt_tokens, -1, kInt32Max);
   reader.read("stop_token_ids", sampling.stop_token_ids, model.vocab_size, kMaxStopTokens);
   reader.read("stream", params.stream);
@@ -213,6 +215,8 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   reader.read("include_stop_str_in_output", params.include_stop);
   reader.read("return_token_ids", params.return_token_ids);
 
+  if (!reader.failed() && params.prompt_logprobs && params.stream)
+    reader.fail("prompt_logprobs", "prompt_logprobs cannot be streamed");
   if (!reader.failed() && params.truncate_prompt_tokens == 0)
     reader.fail("truncate_prompt_tokens", "truncate_prompt_tokens must be -1 or at least 1");
   if (!reader.failed() && params.max_tokens && sampling.min_tokens > *params.max_tokens)

@@ -34,9 +34,9 @@ struct GenerationParams {
   std::string cache_salt;  ///< prefixes are shared among requests with equal ones
   std::optional<std::chrono::milliseconds> timeout;  ///< from arrival to the end of the answer
   std::vector<std::string> stop;
-  std::vector<std::string> bad_words;  ///< sampling.bad_words has their spellings when they are tokenised
-  std::optional<int64_t>
-      truncate_prompt_tokens;  ///< the last so many of the prompt are kept; -1: as many as there is room for
+  std::optional<int64_t> prompt_logprobs;         ///< of each prompt token so many of the likeliest, and itself
+  std::vector<std::string> bad_words;             ///< sampling.bad_words has their spellings when they are tokenised
+  std::optional<int64_t> truncate_prompt_tokens;  ///< the last so many are kept; -1: as many as there is room for
   bool stream = false, include_usage = false, continuous_usage = false;
   bool skip_special_tokens = true, include_stop = false, return_token_ids = false;
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <utility>
 
 #include "engine/text/utf8.h"
@@ -24,6 +25,24 @@ json::object described(TokenId token, float logprob, const Tokenizer& tokenizer)
 }
 
 }  // namespace
+
+json::array prompt_logprobs_array(std::span<const TokenLogprob> entries, int num_top, const Tokenizer& tokenizer) {
+  json::array all{nullptr};
+  for (const TokenLogprob& entry : entries) {
+    json::object of_token;
+    const auto add = [&](TokenId token, float logprob, int rank) {
+      of_token[std::to_string(token)] = json::object{
+          {"logprob", finite_logprob(logprob)}, {"rank", rank}, {"decoded_token", token_text(token, tokenizer)}};
+    };
+    add(entry.token, entry.logprob, entry.rank);
+    const size_t shown = std::min(entry.top.size(), static_cast<size_t>(std::max(num_top, 0)));
+    for (size_t i = 0; i < shown; ++i) {
+      if (entry.top[i].first != entry.token) add(entry.top[i].first, entry.top[i].second, static_cast<int>(i) + 1);
+    }
+    all.push_back(std::move(of_token));
+  }
+  return all;
+}
 
 std::string token_text(TokenId token, const Tokenizer& tokenizer) {
   return replace_invalid_utf8(tokenizer.token_bytes(token));

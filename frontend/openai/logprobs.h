@@ -5,6 +5,7 @@
 #include <boost/json/object.hpp>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "engine/request.h"
@@ -29,6 +30,10 @@ class CompletionLogprobs {
  private:
   boost::json::array tokens_, token_logprobs_, top_logprobs_, text_offset_;
 };
+
+/// vLLM's prompt_logprobs: null for the first token, then of each the likeliest `num_top` and itself, by token id.
+boost::json::array prompt_logprobs_array(std::span<const TokenLogprob> entries, int num_top,
+                                         const Tokenizer& tokenizer);
 
 /// The token as text; parts of characters become U+FFFD.
 std::string token_text(TokenId token, const Tokenizer& tokenizer);

@@ -105,6 +105,8 @@ def check_choosing(client, model):
         check(not any(word in without.text for word in words[:2]), f"{words[:2]} are bad words: {without.text!r}")
     cut = client.completions.create(**settings, extra_body={"truncate_prompt_tokens": 2})
     check(cut.usage.prompt_tokens == 2, f"a prompt cut to 2 tokens has {cut.usage.prompt_tokens}")
+    asked = client.completions.create(**settings, extra_body={"prompt_logprobs": 1}).choices[0].prompt_logprobs
+    check(asked[0] is None and all(len(entry) in (1, 2) for entry in asked[1:]), f"prompt_logprobs are {asked}")
     best = client.completions.create(model=model, prompt="One", n=1, best_of=4, max_tokens=3, temperature=1)
     check(len(best.choices) == 1 and best.usage.completion_tokens > 3, f"best_of 4 gave {best}")
 

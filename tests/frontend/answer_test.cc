@@ -181,6 +181,33 @@ TEST(Answer, EchoRepeatsThePromptWithItsLogprobs) {
   EXPECT_EQ(body.at("usage").at("prompt_tokens_details").at("cached_tokens"), 1);
 }
 
+TEST(Answer, PromptLogprobsAreThoseOfVllm) {
+  const auto event = [] {
+    OutputEvent made = tokens_event(letters("c"), FinishReason::length);
+    made.prompt_logprobs.push_back({.token = 'b', .logprob = -3.0f, .rank = 4, .top = {{'z', -0.125f}, {'y', -2.0f}}});
+    return made;
+  };
+  const auto expected = json::parse(R"([null,{"98":{"logprob":-3.0,"rank":4,"decoded_token":"b"},
+                                              "122":{"logprob":-0.125,"rank":1,"decoded_token":"z"}}])");
+  Answer completion(completion_setup(R"({"prompt":"ab","prompt_logprobs":1,"seed":1})"));
+  EXPECT_EQ(completion.params().sampling.num_prompt_logprobs, 1);
+  completion.add(0, event());
+  const auto body = completion.body();
+  EXPECT_EQ(json::parse(json::serialize(choice_of(body).at("prompt_logprobs"))), expected);
+  EXPECT_TRUE(choice_of(body).at("logprobs").is_null());
+
+  Answer both(completion_setup(R"({"prompt":"ab","prompt_logprobs":1,"echo":true,"logprobs":2,"seed":1})"));
+  EXPECT_EQ(both.params().sampling.num_prompt_logprobs, 2) << "the more of both";
+  both.add(0, event());
+  const auto echoed = both.body();
+  EXPECT_EQ(json::parse(json::serialize(choice_of(echoed).at("prompt_logprobs"))), expected);
+  EXPECT_EQ(choice_of(echoed).at("logprobs").at("top_logprobs").at(1).as_object().size(), 3u);
+
+  Answer chat(chat_setup(R"(,"prompt_logprobs":0)"));
+  chat.add(0, event());
+  EXPECT_EQ(chat.body().at("prompt_logprobs").as_array().size(), 2u);
+}
+
 TEST(Answer, EchoWithoutTokensShowsOnlyThePrompt) {
   Answer answer(completion_setup(R"({"prompt":"ab","echo":true,"max_tokens":0,"logprobs":0,"seed":1})"));
   OutputEvent event = tokens_event(letters("c"), FinishReason::length);
