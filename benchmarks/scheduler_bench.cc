@@ -30,7 +30,8 @@ double median(std::vector<double> values) {
 TokenId any_token(uint64_t n) { return static_cast<TokenId>(n * 2654435761u % kVocab); }
 
 std::vector<std::byte> answer(const MicroBatch& batch) {
-  StepResult result{.epoch = batch.epoch, .number = batch.number, .rows = {}};
+  StepResult result{.epoch = batch.epoch, .number = batch.number};
+  result.stage_us = static_cast<uint32_t>(1000 + 10 * batch.tokens.size());  // the scheduler learns from it
   for (const PlanRow& row : batch.rows) {
     if (!row.sample) continue;
     RowResult& out = result.rows.emplace_back();
