@@ -213,45 +213,51 @@ asio::awaitable<std::invoke_result_t<Function&>> Api::text_work(size_t body_byte
 }
 
 asio::awaitable<HttpResponse> Api::chat(HttpRequest request) {
-  const auto model = loaded_model();
-  if (model.has_error()) co_return refusal(model.error());
-  auto work = [&] { return prepare_chat(request.body, *model); };
-  auto prepared = co_await text_work(request.body.size(), work);
-  co_return co_await generate(std::move(prepared), random_id("chatcmpl-"), std::move(request.tenant),
-                              &make_answer<Answer>);
+  return generate(std::move(request), &prepare_chat, "chatcmpl-", &make_answer<Answer>);
 }
 
 asio::awaitable<HttpResponse> Api::completions(HttpRequest request) {
-  const auto model = loaded_model();
-  if (model.has_error()) co_return refusal(model.error());
-  auto work = [&] { return prepare_completion(request.body, *model); };
-  auto prepared = co_await text_work(request.body.size(), work);
-  co_return co_await generate(std::move(prepared), random_id("cmpl-"), std::move(request.tenant), &make_answer<Answer>);
+  return generate(std::move(request), &prepare_completion, "cmpl-", &make_answer<Answer>);
 }
 
 asio::awaitable<HttpResponse> Api::messages(HttpRequest request) {
-  const auto model = loaded_model();
-  if (model.has_error()) co_return refusal(model.error());
-  auto work = [&] { return prepare_messages(request.body, *model); };
-  auto prepared = co_await text_work(request.body.size(), work);
-  co_return co_await generate(std::move(prepared), random_id("msg_"), std::move(request.tenant),
-                              &make_answer<MessagesAnswer>);
+  return generate(std::move(request), &prepare_messages, "msg_", &make_answer<MessagesAnswer>);
 }
 
 asio::awaitable<HttpResponse> Api::count_tokens(HttpRequest request) {
+  return answer_text(std::move(request), &answer_count_tokens);
+}
+
+asio::awaitable<HttpResponse> Api::tokenize(HttpRequest request) {
+  return answer_text(std::move(request), &answer_tokenize);
+}
+
+asio::awaitable<HttpResponse> Api::detokenize(HttpRequest request) {
+  return answer_text(std::move(request), &answer_detokenize);
+}
+
+asio::awaitable<HttpResponse> Api::apply_template(HttpRequest request) {
+  return answer_text(std::move(request), &answer_apply_template);
+}
+
+asio::awaitable<HttpResponse> Api::answer_text(HttpRequest request, AnswerText answer) {
   const auto model = loaded_model();
   if (model.has_error()) co_return refusal(model.error());
-  auto work = [&] { return answer_count_tokens(request.body, **model); };
+  auto work = [&] { return answer(request.body, **model); };
   const auto body = co_await text_work(request.body.size(), work);
   if (body.has_error()) co_return refusal(body.error());
   co_return json_response(*body);
 }
 
-asio::awaitable<HttpResponse> Api::generate(RequestResult<AnswerSetup> prepared, std::string id, std::string tenant,
+asio::awaitable<HttpResponse> Api::generate(HttpRequest request, Prepare prepare, std::string_view id_prefix,
                                             MakeAnswer make_answer) {
+  const auto model = loaded_model();
+  if (model.has_error()) co_return refusal(model.error());
+  auto work = [&] { return prepare(request.body, *model); };
+  auto prepared = co_await text_work(request.body.size(), work);
   if (prepared.has_error()) co_return refusal(prepared.error());
-  prepared->id = std::move(id);
-  prepared->tenant = std::move(tenant);
+  prepared->id = random_id(id_prefix);
+  prepared->tenant = std::move(request.tenant);
   prepared->created_unix_s = unix_seconds();
   const bool streams = prepared->params.stream;
   const auto strand = co_await asio::this_coro::executor;
@@ -267,33 +273,6 @@ asio::awaitable<HttpResponse> Api::generate(RequestResult<AnswerSetup> prepared,
     co_return response;
   }
   const auto body = co_await generation->whole();
-  if (body.has_error()) co_return refusal(body.error());
-  co_return json_response(*body);
-}
-
-asio::awaitable<HttpResponse> Api::tokenize(HttpRequest request) {
-  const auto model = loaded_model();
-  if (model.has_error()) co_return refusal(model.error());
-  auto work = [&] { return answer_tokenize(request.body, **model); };
-  const auto body = co_await text_work(request.body.size(), work);
-  if (body.has_error()) co_return refusal(body.error());
-  co_return json_response(*body);
-}
-
-asio::awaitable<HttpResponse> Api::detokenize(HttpRequest request) {
-  const auto model = loaded_model();
-  if (model.has_error()) co_return refusal(model.error());
-  auto work = [&] { return answer_detokenize(request.body, **model); };
-  const auto body = co_await text_work(request.body.size(), work);
-  if (body.has_error()) co_return refusal(body.error());
-  co_return json_response(*body);
-}
-
-asio::awaitable<HttpResponse> Api::apply_template(HttpRequest request) {
-  const auto model = loaded_model();
-  if (model.has_error()) co_return refusal(model.error());
-  auto work = [&] { return answer_apply_template(request.body, **model); };
-  const auto body = co_await text_work(request.body.size(), work);
   if (body.has_error()) co_return refusal(body.error());
   co_return json_response(*body);
 }

@@ -59,8 +59,12 @@ class Api final : public RequestHandler {
 
   template <typename Function>
   boost::asio::awaitable<std::invoke_result_t<Function&>> text_work(size_t body_bytes, Function function);
+  using AnswerText = RequestResult<boost::json::object> (*)(std::string_view body, const ModelInfo& model);
+  boost::asio::awaitable<HttpResponse> answer_text(HttpRequest request, AnswerText answer);
+  using Prepare = RequestResult<AnswerSetup> (*)(std::string_view body, std::shared_ptr<const ModelInfo> model);
   using MakeAnswer = std::unique_ptr<Answer> (*)(AnswerSetup setup);
-  boost::asio::awaitable<HttpResponse> generate(RequestResult<AnswerSetup> prepared, std::string id, std::string tenant,
+  /// id_prefix: a literal.
+  boost::asio::awaitable<HttpResponse> generate(HttpRequest request, Prepare prepare, std::string_view id_prefix,
                                                 MakeAnswer make_answer);
 
   const ServerOptions options_;

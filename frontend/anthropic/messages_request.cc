@@ -25,32 +25,6 @@ struct MessagesRequest {
   Conversation conversation;
 };
 
-/// A string, or blocks of text, which follow each other on lines of their own.
-std::string read_text(JsonReader& reader, std::string_view name, const json::value& content) {
-  if (content.is_string()) return std::string(content.get_string());
-  if (!content.is_array() || content.get_array().size() > kMaxContentParts) {
-    reader.fail(name, fmt::format("{} must be a string or an array of at most {} blocks, not {}",
-                                  reader.full_name(name), kMaxContentParts, kind_name(content)));
-    return {};
-  }
-  std::string text;
-  const json::array& blocks = content.get_array();
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    const json::object* block = blocks[i].if_object();
-    const json::value* type = block == nullptr ? nullptr : block->if_contains("type");
-    const json::value* value = block == nullptr ? nullptr : block->if_contains("text");
-    if (type == nullptr || *type != "text" || value == nullptr || !value->is_string()) {
-      const std::string path = fmt::format("{}[{}]", name, i);
-      reader.fail(path, fmt::format("{} must be {{\"type\": \"text\", \"text\": ...}}; only text is supported",
-                                    reader.full_name(path)));
-      return {};
-    }
-    if (i > 0) text += '\n';
-    text += value->get_string();
-  }
-  return text;
-}
-
 void read_message(JsonReader& outer, const json::value& value, size_t index, json::array& messages) {
   const std::string path = fmt::format("messages[{}]", index);
   if (!value.is_object()) return outer.fail(path, fmt::format("{} must be an object, not {}", path, kind_name(value)));
@@ -126,16 +100,9 @@ void read_metadata(JsonReader& reader, std::string& user) {
 
 void read_stop_sequences(JsonReader& reader, std::vector<std::string>& stop) {
   const json::value* value = reader.find("stop_sequences");
-  if (value == nullptr) return;
-  const auto bad = [&] {
-    reader.fail("stop_sequences", fmt::format("stop_sequences must be an array of at most {} strings of 1 to {} bytes",
-                                              kMaxStopStrings, kMaxStopStringBytes));
-  };
-  if (!value->is_array() || value->get_array().size() > kMaxStopStrings) return bad();
-  for (const json::value& one : value->get_array()) {
-    if (!one.is_string() || one.get_string().empty() || one.get_string().size() > kMaxStopStringBytes) return bad();
-    stop.emplace_back(one.get_string());
-  }
+  if (value != nullptr && !value->is_array())
+    return reader.fail("stop_sequences", fmt::format("stop_sequences must be an array, not {}", kind_name(*value)));
+  read_strings(reader, "stop_sequences", kMaxStopStrings, kMaxStopStringBytes, stop);
 }
 
 RequestResult<MessagesRequest> parse_messages_request(const json::object& body, const ModelInfo& model) {
@@ -143,10 +110,7 @@ RequestResult<MessagesRequest> parse_messages_request(const json::object& body, 
   GenerationParams& params = request.params;
   JsonReader reader(body);
   read_common(reader, model, request);
-  params.sampling.temperature = model.default_sampling.temperature;
-  params.sampling.top_k = model.default_sampling.top_k;
-  params.sampling.top_p = model.default_sampling.top_p;
-  params.sampling.repetition_penalty = model.default_sampling.repetition_penalty;
+  params.sampling = model.default_sampling;
   constexpr int64_t kInt32Max = std::numeric_limits<int32_t>::max();
   reader.require("max_tokens");
   reader.read("max_tokens", params.max_tokens, 1, kInt32Max);

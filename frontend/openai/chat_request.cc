@@ -29,37 +29,10 @@ bool holds_nothing(const json::value& value) {
 
 /// The text of a content, with an error in `reader` when it has none.
 std::string read_content(JsonReader& reader, const json::value* content, bool may_be_absent) {
-  if (content == nullptr) {
-    if (!may_be_absent)
-      reader.fail("content", fmt::format("{} is missing", reader.full_name("content")), "missing_required_parameter");
-    return {};
-  }
-  if (content->is_string()) return std::string(content->get_string());
-  if (!content->is_array()) {
-    reader.fail("content", fmt::format("{} must be a string or an array of text parts, not {}",
-                                       reader.full_name("content"), kind_name(*content)));
-    return {};
-  }
-  const json::array& parts = content->get_array();
-  if (parts.size() > kMaxContentParts) {
-    reader.fail("content", fmt::format("{} has more than {} parts", reader.full_name("content"), kMaxContentParts));
-    return {};
-  }
-  std::string text;
-  for (size_t i = 0; i < parts.size() && !reader.failed(); ++i) {
-    const std::string name = fmt::format("content[{}]", i);
-    const json::object* part = parts[i].if_object();
-    const json::value* type = part == nullptr ? nullptr : part->if_contains("type");
-    const json::value* value = part == nullptr ? nullptr : part->if_contains("text");
-    if (type == nullptr || *type != "text" || value == nullptr || !value->is_string()) {
-      reader.fail(name, fmt::format("{} must be {{\"type\": \"text\", \"text\": ...}}; only text is supported",
-                                    reader.full_name(name)));
-      return {};
-    }
-    if (i > 0) text += '\n';
-    text += value->get_string();
-  }
-  return text;
+  if (content != nullptr) return read_text(reader, "content", *content);
+  if (!may_be_absent)
+    reader.fail("content", fmt::format("{} is missing", reader.full_name("content")), "missing_required_parameter");
+  return {};
 }
 
 json::object read_message(JsonReader& outer, const json::value& value, size_t index) {
@@ -116,6 +89,35 @@ void read_logprobs(JsonReader& reader, SamplingParams& sampling) {
 }
 
 }  // namespace
+
+std::string read_text(JsonReader& reader, std::string_view name, const json::value& content) {
+  if (content.is_string()) return std::string(content.get_string());
+  if (!content.is_array()) {
+    reader.fail(name, fmt::format("{} must be a string or an array of text parts, not {}", reader.full_name(name),
+                                  kind_name(content)));
+    return {};
+  }
+  const json::array& parts = content.get_array();
+  if (parts.size() > kMaxContentParts) {
+    reader.fail(name, fmt::format("{} has more than {} parts", reader.full_name(name), kMaxContentParts));
+    return {};
+  }
+  std::string text;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const json::object* part = parts[i].if_object();
+    const json::value* type = part == nullptr ? nullptr : part->if_contains("type");
+    const json::value* value = part == nullptr ? nullptr : part->if_contains("text");
+    if (type == nullptr || *type != "text" || value == nullptr || !value->is_string()) {
+      const std::string path = fmt::format("{}[{}]", name, i);
+      reader.fail(path, fmt::format("{} must be {{\"type\": \"text\", \"text\": ...}}; only text is supported",
+                                    reader.full_name(path)));
+      return {};
+    }
+    if (i > 0) text += '\n';
+    text += value->get_string();
+  }
+  return text;
+}
 
 void read_conversation(JsonReader& reader, Conversation& conversation) {
   const json::value& messages = reader.require("messages");

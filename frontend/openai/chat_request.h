@@ -27,6 +27,9 @@ struct ChatRequest {
 
 RequestResult<ChatRequest> parse_chat_request(const boost::json::object& body, const ModelInfo& model);
 
+/// A string, or text parts joined with newlines; with an error in `reader` when it is neither.
+std::string read_text(JsonReader& reader, std::string_view name, const boost::json::value& content);
+
 /// The members that /v1/chat/completions and /tokenize share.
 void read_conversation(JsonReader& reader, Conversation& conversation);
 

@@ -69,27 +69,6 @@ bool asks_for_nothing(const json::value& value, Neutral neutral, int num_choices
   return false;
 }
 
-/// A string, or an array of them.
-void read_strings(JsonReader& reader, std::string_view name, size_t most, size_t most_bytes,
-                  std::vector<std::string>& out) {
-  const json::value* value = reader.find(name);
-  if (value == nullptr) return;
-  const auto add = [&](const json::value& one) {
-    if (!one.is_string() || one.get_string().empty() || one.get_string().size() > most_bytes) {
-      reader.fail(name,
-                  fmt::format("{} must be a string, or an array of strings, of 1 to {} bytes each", name, most_bytes));
-      return;
-    }
-    out.emplace_back(one.get_string());
-  };
-  if (!value->is_array()) return add(*value);
-  if (value->get_array().size() > most) {
-    reader.fail(name, fmt::format("{} has more than {} strings", name, most));
-    return;
-  }
-  for (const auto& one : value->get_array()) add(one);
-}
-
 /// {"token id": number}, as OpenAI has it.
 void read_logit_bias(JsonReader& reader, int64_t vocab_size, std::vector<TokenBias>& out) {
   const json::value* value = reader.find("logit_bias");
@@ -166,6 +145,26 @@ void read_timeout(JsonReader& reader, GenerationParams& params) {
 
 }  // namespace
 
+void read_strings(JsonReader& reader, std::string_view name, size_t most, size_t most_bytes,
+                  std::vector<std::string>& out) {
+  const json::value* value = reader.find(name);
+  if (value == nullptr) return;
+  const auto add = [&](const json::value& one) {
+    if (!one.is_string() || one.get_string().empty() || one.get_string().size() > most_bytes) {
+      reader.fail(name,
+                  fmt::format("{} must be a string, or an array of strings, of 1 to {} bytes each", name, most_bytes));
+      return;
+    }
+    out.emplace_back(one.get_string());
+  };
+  if (!value->is_array()) return add(*value);
+  if (value->get_array().size() > most) {
+    reader.fail(name, fmt::format("{} has more than {} strings", name, most));
+    return;
+  }
+  for (const auto& one : value->get_array()) add(one);
+}
+
 std::span<const std::string_view> ignored_parameters() { return kIgnored; }
 
 void refuse_unsupported(JsonReader& reader, int num_choices) {
@@ -179,10 +178,7 @@ void refuse_unsupported(JsonReader& reader, int num_choices) {
 void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_max_tokens, GenerationParams& params) {
   constexpr int64_t kInt32Min = std::numeric_limits<int32_t>::min(), kInt32Max = std::numeric_limits<int32_t>::max();
   SamplingParams& sampling = params.sampling;
-  sampling.temperature = model.default_sampling.temperature;
-  sampling.top_k = model.default_sampling.top_k;
-  sampling.top_p = model.default_sampling.top_p;
-  sampling.repetition_penalty = model.default_sampling.repetition_penalty;
+  sampling = model.default_sampling;
 
   reader.read("model", params.model);
   read_max_tokens(reader, min_max_tokens, params);

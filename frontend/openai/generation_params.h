@@ -44,6 +44,10 @@ struct GenerationParams {
 /// Reads and checks them all; `reader` has the error if there is one. `min_max_tokens`: 0 for completions (echo alone).
 void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_max_tokens, GenerationParams& params);
 
+/// A string, or an array of at most `most` of them, each of 1 to `most_bytes` bytes.
+void read_strings(JsonReader& reader, std::string_view name, size_t most, size_t most_bytes,
+                  std::vector<std::string>& out);
+
 /// Refuses what is known to OpenAI's or vLLM's clients but not served here, unless its value asks for nothing.
 void refuse_unsupported(JsonReader& reader, int num_choices);
 
