@@ -17,6 +17,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace echelon::testing {
@@ -151,6 +152,17 @@ inline ClientResponse ask(uint16_t port, std::string_view text) {
   auto response = client.response();
   if (!response) throw std::runtime_error("the server closed without an answer");
   return std::move(*response);
+}
+
+/// Waits for what another thread does soon.
+template <typename Condition>
+bool becomes_true(Condition condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
 }
 
 /// The `data:` payloads of a stream's body, in order.

@@ -15,6 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::ask;
+using testing::becomes_true;
 using testing::get_text;
 using testing::HttpClient;
 using testing::post_text;
@@ -56,6 +57,7 @@ TEST_F(Server, AnswersTheSmallEndpoints) {
             boost::json::parse(R"({"micro_batches":[{"replica":0,"number":7,"rows":3,"stages":[[0.5,0.25]]}]})"));
   EXPECT_EQ(ask(port_, post_text("/tokenize", R"({"prompt":"ab"})")).json().at("count"), 2);
   EXPECT_EQ(ask(port_, post_text("/detokenize", R"({"tokens":[97,98]})")).json().at("prompt"), "ab");
+  ASSERT_TRUE(becomes_true([&] { return front_->http_metrics().in_flight.load() == 0; })) << "their sessions end, too";
   EXPECT_EQ(ask(port_, get_text("/load")).json().at("server_load"), 0);
   const auto info = ask(port_, get_text("/tokenizer_info")).json();
   EXPECT_EQ(info.at("eos_token"), "<|im_end|>");

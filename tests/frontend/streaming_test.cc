@@ -13,6 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 namespace json = boost::json;
+using testing::becomes_true;
 using testing::get_text;
 using testing::HttpClient;
 using testing::post_text;
@@ -27,15 +28,6 @@ class Streaming : public ::testing::Test {
     front_.emplace(options, engine_);
     front_->start();
     port_ = front_->port();
-  }
-  template <typename Condition>
-  static bool becomes_true(Condition condition) {
-    const auto deadline = std::chrono::steady_clock::now() + 20s;
-    while (!condition()) {
-      if (std::chrono::steady_clock::now() > deadline) return false;
-      std::this_thread::sleep_for(1ms);
-    }
-    return true;
   }
   ScriptEngine engine_;
   std::optional<FrontEnd> front_;
