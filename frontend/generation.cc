@@ -106,11 +106,13 @@ std::optional<RequestError> Generation::submit() {
     if (handle.has_error()) return handle.error();  // the destructor cancels the ones before
     handles_.push_back(*handle);
   }
+  if (params.stream) opening_ = answer_->opening_events();
   return std::nullopt;
 }
 
 void Generation::receive(size_t prompt, OutputEvent event) {
   if (ended_) return;
+  const bool too_slow = buffer_.size() > buffer_limit_;  // without this event's: an answer's last may repeat all of it
   Answer::Effects effects = answer_->add(prompt, std::move(event));
   for (const int choice : effects.stop_choices) engine_.stop_choice(handles_[prompt], choice);
   const bool streams = answer_->params().stream;
@@ -124,7 +126,7 @@ void Generation::receive(size_t prompt, OutputEvent event) {
     if (streams) end_stream();
     ended_ = true;
   }
-  if (streams && buffer_.size() > buffer_limit_) {
+  if (too_slow) {
     log::debug("http: request {}: the client reads too slowly, {} bytes are waiting", id_, buffer_.size());
     ended_ = true;
     cancel_all();
@@ -142,6 +144,7 @@ void Generation::end_stream() {
 }
 
 asio::awaitable<std::string> Generation::next() {
+  if (!opening_.empty()) co_return std::exchange(opening_, {});
   for (;;) {  // every turn follows an event, the comment period, or a cancellation (which throws)
     if (!buffer_.empty()) co_return std::exchange(buffer_, {});
     if (ended_) co_return std::string();

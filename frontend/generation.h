@@ -71,7 +71,8 @@ class Generation final : public BodySource {
   boost::asio::steady_timer wake_;  ///< cancelled when there is something to do
   std::vector<std::shared_ptr<TokenInbox>> inboxes_;
   std::vector<RequestHandle> handles_;
-  std::string buffer_;  ///< events that are not written yet; at most stream_buffer_bytes
+  std::string opening_;  ///< events of before the first token, until they are written
+  std::string buffer_;   ///< events that are not written yet; at most stream_buffer_bytes and what came last
   std::function<void()> cut_off_;
   bool ended_ = false;  ///< nothing will be added to buffer_
 };

@@ -67,9 +67,9 @@ std::string MessagesAnswer::piece_events(size_t index, ChoicePiece piece) {
   return events;
 }
 
-std::string MessagesAnswer::closing_events() const { return event({{"type", "message_stop"}}); }
+std::string MessagesAnswer::closing_events() { return event({{"type", "message_stop"}}); }
 
-std::string MessagesAnswer::error_events(const RequestError& error) const { return event(messages_error_body(error)); }
+std::string MessagesAnswer::error_events(const RequestError& error) { return event(messages_error_body(error)); }
 
 json::object MessagesAnswer::body() {
   ECHELON_CHECK(done());

@@ -11,8 +11,8 @@ class MessagesAnswer final : public Answer {
  public:
   using Answer::Answer;
 
-  std::string closing_events() const override;
-  std::string error_events(const RequestError& error) const override;
+  std::string closing_events() override;
+  std::string error_events(const RequestError& error) override;
   boost::json::object body() override;
 
  private:

@@ -12,32 +12,8 @@
 #include "kernels/base/check.h"
 
 namespace echelon {
-namespace {
 
 namespace json = boost::json;
-
-void append_array(json::array& to, json::array&& from) {
-  for (auto& value : from) to.push_back(std::move(value));
-}
-
-/// `whole` grows by `piece`: texts, ids and log-probabilities follow each other.
-void merge(ChoicePiece& whole, ChoicePiece&& piece) {
-  whole.text += piece.text;
-  append_array(whole.token_ids, std::move(piece.token_ids));
-  if (piece.finish) whole.finish = piece.finish;
-  if (!piece.stop_reason.is_null()) whole.stop_reason = std::move(piece.stop_reason);
-  if (piece.logprobs.is_null()) return;
-  if (whole.logprobs.is_null()) {
-    whole.logprobs = std::move(piece.logprobs);
-    return;
-  }
-  for (auto& member : piece.logprobs.as_object()) {
-    if (member.value().is_array())
-      append_array(whole.logprobs.as_object().at(member.key()).as_array(), std::move(member.value().get_array()));
-  }
-}
-
-}  // namespace
 
 std::string server_sent_event(const json::object& data) { return "data: " + json::serialize(data) + "\n\n"; }
 
@@ -134,7 +110,7 @@ void Answer::emit(size_t index, Effects& effects) {
   if (setup_.params.stream) {
     effects.events += piece_events(index, std::move(piece));
   } else {
-    merge(choices_[index].whole, std::move(piece));
+    choices_[index].whole.append(std::move(piece));
   }
 }
 
@@ -216,7 +192,7 @@ json::object Answer::chunk(size_t index, ChoicePiece piece) {
   return object;
 }
 
-std::string Answer::closing_events() const {
+std::string Answer::closing_events() {
   std::string events;
   if (setup_.params.include_usage) {
     json::object object = frame(setup_.shape == Choice::Shape::chat ? "chat.completion.chunk" : "text_completion");
@@ -228,7 +204,7 @@ std::string Answer::closing_events() const {
   return events + "data: [DONE]\n\n";
 }
 
-std::string Answer::error_events(const RequestError& error) const {
+std::string Answer::error_events(const RequestError& error) {
   return server_sent_event(error_body(error)) + "data: [DONE]\n\n";
 }
 

@@ -29,6 +29,7 @@ struct AnswerSetup {
   std::string tenant;                      ///< empty: the user of params
   std::vector<AnswerPrompt> prompts;       ///< choice index = prompt x n + the engine's choice
   bool echo = false, echo_only = false;
+  boost::json::object repeated;  ///< members that a body of /v1/responses repeats from the request
 };
 
 class Answer {
@@ -49,10 +50,12 @@ class Answer {
   /// When the engine's error is the request's own (its time is over): what the client is told.
   const std::optional<RequestError>& refusal() const { return refusal_; }
 
+  /// What a stream begins with, before the first token.
+  virtual std::string opening_events() { return {}; }
   /// The end of a stream: the usage chunk when it was asked for, and [DONE].
-  virtual std::string closing_events() const;
+  virtual std::string closing_events();
   /// The end of a stream that cannot go on.
-  virtual std::string error_events(const RequestError& error) const;
+  virtual std::string error_events(const RequestError& error);
   /// The body of an answer that is not streamed.
   virtual boost::json::object body();
   const AnswerSetup& setup() const { return setup_; }
@@ -69,7 +72,7 @@ class Answer {
     std::unique_ptr<Choice> choice;
     bool begun = false;  ///< its first event has come (echo is done)
     bool sent = false;   ///< its first chunk is written
-    ChoicePiece whole;   ///< not streamed: all of it
+    ChoicePiece whole;   ///< all of it, when not streamed or a derived class keeps it
   };
 
   struct Counts {

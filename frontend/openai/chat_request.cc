@@ -63,6 +63,17 @@ json::object read_message(JsonReader& outer, const json::value& value, size_t in
   return message;
 }
 
+void read_logprobs(JsonReader& reader, SamplingParams& sampling) {
+  bool wanted = false;
+  std::optional<int64_t> top;
+  reader.read("logprobs", wanted);
+  reader.read("top_logprobs", top, 0, kMaxLogprobs);
+  if (top && *top > 0 && !wanted) reader.fail("top_logprobs", "top_logprobs is only allowed with logprobs: true");
+  if (wanted) sampling.num_logprobs = static_cast<int>(top.value_or(0));
+}
+
+}  // namespace
+
 void read_template_variables(JsonReader& reader, json::object& variables) {
   const json::value* value = reader.find("chat_template_kwargs");
   if (value == nullptr) return;
@@ -79,18 +90,8 @@ void read_template_variables(JsonReader& reader, json::object& variables) {
   variables = value->get_object();
 }
 
-void read_logprobs(JsonReader& reader, SamplingParams& sampling) {
-  bool wanted = false;
-  std::optional<int64_t> top;
-  reader.read("logprobs", wanted);
-  reader.read("top_logprobs", top, 0, kMaxLogprobs);
-  if (top && *top > 0 && !wanted) reader.fail("top_logprobs", "top_logprobs is only allowed with logprobs: true");
-  if (wanted) sampling.num_logprobs = static_cast<int>(top.value_or(0));
-}
-
-}  // namespace
-
-std::string read_text(JsonReader& reader, std::string_view name, const json::value& content) {
+std::string read_text(JsonReader& reader, std::string_view name, const json::value& content,
+                      std::span<const std::string_view> part_types) {
   if (content.is_string()) return std::string(content.get_string());
   if (!content.is_array()) {
     reader.fail(name, fmt::format("{} must be a string or an array of text parts, not {}", reader.full_name(name),
@@ -107,10 +108,12 @@ std::string read_text(JsonReader& reader, std::string_view name, const json::val
     const json::object* part = parts[i].if_object();
     const json::value* type = part == nullptr ? nullptr : part->if_contains("type");
     const json::value* value = part == nullptr ? nullptr : part->if_contains("text");
-    if (type == nullptr || *type != "text" || value == nullptr || !value->is_string()) {
+    const bool is_text = type != nullptr && type->is_string() &&
+                         std::find(part_types.begin(), part_types.end(), type->get_string()) != part_types.end();
+    if (!is_text || value == nullptr || !value->is_string()) {
       const std::string path = fmt::format("{}[{}]", name, i);
-      reader.fail(path, fmt::format("{} must be {{\"type\": \"text\", \"text\": ...}}; only text is supported",
-                                    reader.full_name(path)));
+      reader.fail(path, fmt::format("{} must be {{\"type\": \"{}\", \"text\": ...}}; only text is supported",
+                                    reader.full_name(path), part_types.front()));
       return {};
     }
     if (i > 0) text += '\n';

@@ -3,7 +3,9 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "frontend/openai/generation_params.h"
 
@@ -14,8 +16,9 @@ inline constexpr size_t kMaxContentParts = 4096;  ///< of one message
 
 /// What a chat template needs.
 struct Conversation {
-  boost::json::array messages;             ///< {"role", "content": string, maybe "name"}, in order
-  boost::json::object template_variables;  ///< chat_template_kwargs
+  boost::json::array messages;              ///< {"role", "content": string, maybe "name"}, in order
+  boost::json::object template_variables;   ///< chat_template_kwargs
+  std::string_view parameter = "messages";  ///< which they came in, for errors; a literal
   bool add_generation_prompt = true;
   bool continue_final_message = false;
 };
@@ -27,8 +30,14 @@ struct ChatRequest {
 
 RequestResult<ChatRequest> parse_chat_request(const boost::json::object& body, const ModelInfo& model);
 
+inline constexpr std::string_view kChatPartTypes[] = {"text"};
+
 /// A string, or text parts joined with newlines; with an error in `reader` when it is neither.
-std::string read_text(JsonReader& reader, std::string_view name, const boost::json::value& content);
+std::string read_text(JsonReader& reader, std::string_view name, const boost::json::value& content,
+                      std::span<const std::string_view> part_types = kChatPartTypes);
+
+/// chat_template_kwargs
+void read_template_variables(JsonReader& reader, boost::json::object& variables);
 
 /// The members that /v1/chat/completions and /tokenize share.
 void read_conversation(JsonReader& reader, Conversation& conversation);

@@ -12,6 +12,30 @@ namespace echelon {
 
 namespace json = boost::json;
 
+namespace {
+
+void append_array(json::array& to, json::array&& from) {
+  for (auto& value : from) to.push_back(std::move(value));
+}
+
+}  // namespace
+
+void ChoicePiece::append(ChoicePiece next) {
+  text += next.text;
+  append_array(token_ids, std::move(next.token_ids));
+  if (next.finish) finish = next.finish;
+  if (!next.stop_reason.is_null()) stop_reason = std::move(next.stop_reason);
+  if (next.logprobs.is_null()) return;
+  if (logprobs.is_null()) {
+    logprobs = std::move(next.logprobs);
+    return;
+  }
+  for (auto& member : next.logprobs.as_object()) {
+    if (member.value().is_array())
+      append_array(logprobs.as_object().at(member.key()).as_array(), std::move(member.value().get_array()));
+  }
+}
+
 Choice::Choice(Shape shape, const GenerationParams& params, const Tokenizer& tokenizer)
     : shape_(shape),
       params_(params),

@@ -22,6 +22,8 @@ struct ChoicePiece {
   std::optional<FinishReason> finish;
   boost::json::value stop_reason;  ///< the stop string or stop token id, as vLLM gives it
   bool empty() const { return text.empty() && token_ids.empty() && logprobs.is_null() && !finish; }
+  /// Grows by the next piece: texts, ids and log-probabilities follow each other.
+  void append(ChoicePiece next);
 };
 
 class Choice {

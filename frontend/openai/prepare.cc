@@ -96,7 +96,8 @@ size_t count_added(std::string_view text, const std::vector<TokenId>& tokens, co
 
 RequestResult<std::string> render_conversation(const Conversation& conversation, const ModelInfo& model) {
   if (model.chat_template == nullptr)
-    return bad_request("messages", "this model has no chat template; use /v1/completions", "no_chat_template");
+    return bad_request(conversation.parameter, "this model has no chat template; use /v1/completions",
+                       "no_chat_template");
   ChatInput input;
   input.messages = conversation.messages;
   input.add_generation_prompt = conversation.add_generation_prompt;
@@ -108,7 +109,7 @@ RequestResult<std::string> render_conversation(const Conversation& conversation,
     if (!conversation.continue_final_message) return text;
     return cut_after_final_message(std::move(text), conversation);
   } catch (const Error& fault) {
-    return bad_request("messages", fmt::format("this conversation cannot be rendered: {}", fault.what()),
+    return bad_request(conversation.parameter, fmt::format("this conversation cannot be rendered: {}", fault.what()),
                        "chat_template");
   }
 }
@@ -124,7 +125,7 @@ RequestResult<AnswerSetup> prepare_chat(std::string_view body, std::shared_ptr<c
 RequestResult<std::vector<TokenId>> conversation_tokens(const Conversation& conversation, const ModelInfo& model) {
   const auto text = render_conversation(conversation, model);
   if (text.has_error()) return text.error();
-  return encode(*text, false, "messages", model);
+  return encode(*text, false, conversation.parameter, model);
 }
 
 RequestResult<AnswerSetup> prepare_conversation(GenerationParams params, const Conversation& conversation,
@@ -135,7 +136,7 @@ RequestResult<AnswerSetup> prepare_conversation(GenerationParams params, const C
   setup.shape = Choice::Shape::chat;
   setup.params = std::move(params);
   setup.prompts.push_back({.tokens = std::move(*tokens), .text = {}, .num_added = 0});
-  if (auto error = complete(setup.params, setup.prompts, "messages", 0, *model)) return *error;
+  if (auto error = complete(setup.params, setup.prompts, conversation.parameter, 0, *model)) return *error;
   setup.model = std::move(model);
   return setup;
 }
