@@ -23,6 +23,8 @@
 #include "frontend/openai/prepare.h"
 #include "frontend/openai/tokenize_request.h"
 #include "frontend/refusals.h"
+#include "frontend/responses/responses_answer.h"
+#include "frontend/responses/responses_request.h"
 #include "kernels/base/check.h"
 
 namespace echelon {
@@ -43,6 +45,7 @@ struct Route {
 constexpr auto kRoutes = std::to_array<Route>({
     {"/v1/chat/completions", "POST", true, &Api::chat},
     {"/v1/completions", "POST", true, &Api::completions},
+    {"/v1/responses", "POST", true, &Api::responses},
     {"/v1/messages", "POST", true, &Api::messages},
     {"/v1/messages/count_tokens", "POST", true, &Api::count_tokens},
     {"/v1/models", "GET", true, &Api::models},
@@ -218,6 +221,10 @@ asio::awaitable<HttpResponse> Api::chat(HttpRequest request) {
 
 asio::awaitable<HttpResponse> Api::completions(HttpRequest request) {
   return generate(std::move(request), &prepare_completion, "cmpl-", &make_answer<Answer>);
+}
+
+asio::awaitable<HttpResponse> Api::responses(HttpRequest request) {
+  return generate(std::move(request), &prepare_responses, kResponseIdPrefix, &make_answer<ResponsesAnswer>);
 }
 
 asio::awaitable<HttpResponse> Api::messages(HttpRequest request) {

@@ -49,7 +49,7 @@ class Mutator {
  private:
   std::string_view path() {
     static constexpr std::string_view kPaths[] = {"/v1/chat/completions", "/v1/completions", "/v1/messages",
-                                                  "/tokenize", "/detokenize"};
+                                                  "/v1/responses",        "/tokenize",       "/detokenize"};
     return pick(kPaths);
   }
 
@@ -228,6 +228,12 @@ class Mutator {
                                                   "top_logprobs",
                                                   "system",
                                                   "stop_sequences",
+                                                  "input",
+                                                  "instructions",
+                                                  "text",
+                                                  "include",
+                                                  "reasoning",
+                                                  "metadata",
                                                   "allowed_token_ids",
                                                   "bad_words",
                                                   "truncate_prompt_tokens",

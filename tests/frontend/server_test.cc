@@ -138,6 +138,26 @@ TEST_F(Server, MessagesAreAnsweredAndRefusedInAnthropicsShapes) {
   EXPECT_EQ(type_of(ask(port_, get_text("/v1/messages", "x-api-key: key\r\n"))), "invalid_request_error") << "405";
 }
 
+TEST_F(Server, ResponsesAreAnsweredWholeAndStreamed) {
+  start();
+  const auto whole = ask(port_, post_text("/v1/responses", R"({"input":"a","max_output_tokens":3})"));
+  EXPECT_EQ(whole.status, 200) << whole.body;
+  EXPECT_TRUE(whole.json().at("id").as_string().starts_with("resp_"));
+  const auto text = whole.json().at("output").at(0).at("content").at(0).at("text");
+  EXPECT_EQ(text, scripted_json(engine_.last_request().prompt, 0, 3));
+  const auto stream = ask(port_, post_text("/v1/responses", R"({"input":"a","max_output_tokens":3,"stream":true})"));
+  EXPECT_TRUE(stream.field("Content-Type").starts_with("text/event-stream"));
+  EXPECT_TRUE(stream.body.starts_with("event: response.created\ndata: ")) << stream.body;
+  const size_t last = stream.body.rfind("event: response.incomplete\ndata: ");
+  ASSERT_NE(last, std::string::npos) << stream.body;
+  const auto end = boost::json::parse(stream.body.substr(stream.body.find("data: ", last) + 6));
+  EXPECT_EQ(end.at("response").at("output").at(0).at("content").at(0).at("text"), text);
+  EXPECT_EQ(stream.body.find("[DONE]"), std::string::npos);
+  const auto refused = ask(port_, post_text("/v1/responses", R"({"input":"a","previous_response_id":"resp_1"})"));
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(error_code(refused), "unsupported_parameter");
+}
+
 TEST_F(Server, AKeyIsATenantWhateverUserItNames) {
   ServerOptions options;
   options.api_keys = {"first-key", "second"};

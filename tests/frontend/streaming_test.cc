@@ -107,6 +107,32 @@ TEST_F(Streaming, ASlowReaderIsCutOffAndOthersAreNot) {
   EXPECT_EQ(text_of(stream_data(quick.response()->body)), scripted_text({6}, 0, 200));
 }
 
+TEST_F(Streaming, AnEndThatRepeatsTheAnswerCutsNobodyOff) {
+  ServerOptions options;
+  options.stream_buffer_bytes = 8 << 10;
+  engine_.tokens_per_event = 60;  // all at once: no reader can be behind
+  start(options);
+  const auto response = testing::ask(
+      port_, post_text("/v1/responses", R"({"input":"a","max_output_tokens":60,"stream":true,"top_logprobs":5,
+                                            "include":["message.output_text.logprobs"]})"));
+  const size_t last = response.body.find("event: response.output_text.done");
+  ASSERT_NE(last, std::string::npos);
+  EXPECT_GT(response.body.size() - last, options.stream_buffer_bytes);
+  EXPECT_NE(response.body.find("event: response.incomplete"), std::string::npos);
+  EXPECT_EQ(front_->http_metrics().slow_readers_cut.load(), 0u);
+}
+
+TEST_F(Streaming, AStreamOfAResponseBeginsBeforeItsFirstToken) {
+  engine_.paused = true;
+  start();
+  HttpClient client(port_);
+  client.send(post_text("/v1/responses", R"({"input":"a","max_output_tokens":4,"stream":true})"));
+  ASSERT_TRUE(client.wait_for("event: response.in_progress"));
+  EXPECT_EQ(client.received().find("response.output_item.added"), std::string::npos);
+  engine_.paused = false;
+  ASSERT_TRUE(client.wait_for("event: response.incomplete"));
+}
+
 TEST_F(Streaming, ASilentStreamGetsComments) {
   ServerOptions options;
   options.comment_period = 20ms;

@@ -1,0 +1,245 @@
+// The members of OpenAI's responses onto those of a chat.
+#include "frontend/responses/responses_request.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "frontend/refusals.h"
+
+namespace echelon {
+namespace {
+
+namespace json = boost::json;
+
+constexpr auto kRoles = std::to_array<std::string_view>({"system", "developer", "user", "assistant"});
+constexpr auto kPartTypes = std::to_array<std::string_view>({"input_text", "output_text"});
+/// Of an earlier answer, as clients hand it back.
+constexpr auto kIgnoredOfMessages = std::to_array<std::string_view>({"id", "status", "phase"});
+
+constexpr std::string_view kLogprobs = "message.output_text.logprobs";
+/// They add to items that no answer here has.
+constexpr auto kOtherIncludes = std::to_array<std::string_view>(
+    {"file_search_call.results", "web_search_call.results", "web_search_call.action.sources",
+     "message.input_image.image_url", "computer_call_output.output.image_url", "code_interpreter_call.outputs",
+     "reasoning.encrypted_content"});
+
+/// Chats and completions have them; a response has another name for it, or no member that could hold what they ask for.
+constexpr auto kElsewhere = std::to_array<std::string_view>(
+    {"max_tokens", "max_completion_tokens", "n", "prompt_logprobs", "return_token_ids"});
+
+template <size_t N>
+bool contains(const std::array<std::string_view, N>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void fail_unsupported(JsonReader& reader, std::string_view name, std::string_view why) {
+  reader.fail(name, fmt::format("{} is not supported{}", reader.full_name(name), why), "unsupported_parameter");
+}
+
+/// `read` gets a reader of the object `name`, when it is there.
+template <typename Read>
+void read_object(JsonReader& outer, std::string_view name, Read read) {
+  const json::value* value = outer.find(name);
+  if (value == nullptr) return;
+  if (!value->is_object())
+    return outer.fail(name, fmt::format("{} must be an object, not {}", name, kind_name(*value)));
+  JsonReader reader(value->get_object(), std::string(name));
+  read(reader);
+  reader.refuse_others({});
+  if (reader.error()) outer.fail(*reader.error());
+}
+
+void read_item(JsonReader& outer, const json::value& value, size_t index, json::array& messages) {
+  const std::string path = fmt::format("input[{}]", index);
+  if (!value.is_object()) return outer.fail(path, fmt::format("{} must be an object, not {}", path, kind_name(value)));
+  JsonReader reader(value.get_object(), path);
+  std::string type = "message", role;
+  reader.read("type", type);
+  if (type != "message") fail_unsupported(reader, "type", " with this value: only messages are");
+  reader.require("role");
+  reader.read("role", role);
+  if (!contains(kRoles, role))
+    reader.fail("role", fmt::format("{}.role must be one of system, developer, user, assistant", path));
+  std::string text = read_text(reader, "content", reader.require("content"), kPartTypes);
+  reader.refuse_others(kIgnoredOfMessages);
+  if (reader.error()) return outer.fail(*reader.error());
+  messages.push_back(json::object{{"role", role == "developer" ? "system" : role}, {"content", std::move(text)}});
+}
+
+void read_input(JsonReader& reader, json::array& messages) {
+  std::string instructions;
+  reader.read("instructions", instructions);
+  if (!instructions.empty()) messages.push_back(json::object{{"role", "system"}, {"content", std::move(instructions)}});
+  const json::value& input = reader.require("input");
+  if (reader.failed()) return;
+  if (input.is_string()) {
+    messages.push_back(json::object{{"role", "user"}, {"content", input.get_string()}});
+    return;
+  }
+  if (!input.is_array() || input.get_array().empty() || input.get_array().size() > kMaxMessages) {
+    return reader.fail("input", fmt::format("input must be a string or an array of 1 to {} messages", kMaxMessages));
+  }
+  for (size_t i = 0; i < input.get_array().size() && !reader.failed(); ++i)
+    read_item(reader, input.get_array()[i], i, messages);
+}
+
+/// What the model must write. Text, so far.
+void read_format(JsonReader& text) {
+  const json::value* format = text.find("format");
+  if (format != nullptr && *format != json::object{{"type", "text"}})
+    fail_unsupported(text, "format", " with this value; {\"type\": \"text\"} is");
+}
+
+void read_text_options(JsonReader& reader) {
+  read_object(reader, "text", [](JsonReader& text) {
+    read_format(text);
+    std::string verbosity = "medium";
+    text.read("verbosity", verbosity);
+    if (verbosity != "medium") fail_unsupported(text, "verbosity", " but for medium");
+  });
+}
+
+void read_logprobs(JsonReader& reader, SamplingParams& sampling) {
+  bool wanted = false;
+  const json::value* include = reader.find("include");
+  if (include != nullptr && !include->is_array())
+    reader.fail("include", fmt::format("include must be an array, not {}", kind_name(*include)));
+  for (const json::value& one : include != nullptr && include->is_array() ? include->get_array() : json::array{}) {
+    const std::string_view name = one.is_string() ? std::string_view(one.get_string()) : "";
+    wanted |= name == kLogprobs;
+    if (name != kLogprobs && !contains(kOtherIncludes, name))
+      reader.fail("include", fmt::format("include has a value that is not known; {} is", kLogprobs));
+  }
+  std::optional<int64_t> top;
+  reader.read("top_logprobs", top, 0, kMaxLogprobs);
+  if (top && *top > 0 && !wanted)
+    reader.fail("top_logprobs", fmt::format("top_logprobs is only allowed with include: [\"{}\"]", kLogprobs));
+  if (wanted) sampling.num_logprobs = static_cast<int>(top.value_or(0));
+}
+
+void read_truncation(JsonReader& reader, int max_model_len, GenerationParams& params) {
+  std::string truncation = "disabled";
+  reader.read("truncation", truncation);
+  if (truncation != "disabled" && truncation != "auto")
+    reader.fail("truncation", "truncation must be auto or disabled");
+  if (truncation == "disabled" || params.truncate_prompt_tokens) return;
+  const int64_t room = params.max_tokens.value_or(max_model_len / 4);
+  params.truncate_prompt_tokens = std::max<int64_t>(1, max_model_len - room);
+}
+
+/// What asks for a memory, for tools, or for an answer of another kind.
+void refuse_unserved(JsonReader& reader) {
+  for (const std::string_view name : {"previous_response_id", "conversation"}) {
+    if (reader.find(name) != nullptr)
+      fail_unsupported(reader, name, ": nothing is stored here; send the whole conversation as input");
+  }
+  bool background = false;
+  reader.read("background", background);
+  if (background) fail_unsupported(reader, "background", ": an answer is only for the request it was asked by");
+  const json::value* tools = reader.find("tools");
+  if (tools != nullptr && *tools != json::array{}) fail_unsupported(reader, "tools", "");
+  const json::value* tool_choice = reader.find("tool_choice");
+  if (tool_choice != nullptr && *tool_choice != "none" && *tool_choice != "auto")
+    fail_unsupported(reader, "tool_choice", " with this value");
+  for (const std::string_view name : kElsewhere) {
+    const bool is_limit = name.starts_with("max_");
+    if (reader.find(name) != nullptr)
+      fail_unsupported(reader, name, is_limit ? " by /v1/responses; use max_output_tokens" : " by /v1/responses");
+  }
+}
+
+/// Members that change nothing here, but that the answer repeats: of the right type, or a client could not read it.
+void read_repeated(JsonReader& reader) {
+  read_object(reader, "reasoning", [](JsonReader& reasoning) {
+    std::string ignored;
+    for (const std::string_view name : {"effort", "summary", "generate_summary"}) reasoning.read(name, ignored);
+  });
+  std::string text;
+  for (const std::string_view name : {"prompt_cache_key", "safety_identifier"}) reader.read(name, text);
+  bool parallel_tool_calls = true;
+  reader.read("parallel_tool_calls", parallel_tool_calls);
+  std::optional<int64_t> max_tool_calls;
+  reader.read("max_tool_calls", max_tool_calls, 1, std::numeric_limits<int32_t>::max());
+  const json::value* metadata = reader.find("metadata");
+  if (metadata == nullptr) return;
+  const auto is_text = [](const auto& member) { return member.value().is_string(); };
+  if (!metadata->is_object() || !std::all_of(metadata->get_object().begin(), metadata->get_object().end(), is_text))
+    reader.fail("metadata", "metadata must be an object of strings");
+}
+
+/// The number that a float was written as: 0.7, not 0.699999988.
+double shortest(float number) { return std::stod(fmt::format("{}", number)); }
+
+/// The request's members as OpenAI's `response` has them, with what holds where the request says nothing.
+json::object repeated_members(const json::object& body, const SamplingParams& defaults) {
+  json::object members{{"instructions", nullptr},
+                       {"max_output_tokens", nullptr},
+                       {"max_tool_calls", nullptr},
+                       {"metadata", json::object{}},
+                       {"parallel_tool_calls", true},
+                       {"prompt_cache_key", nullptr},
+                       {"reasoning", json::object{{"effort", nullptr}, {"summary", nullptr}}},
+                       {"safety_identifier", nullptr},
+                       {"temperature", shortest(defaults.temperature)},
+                       {"text", json::object{{"format", json::object{{"type", "text"}}}}},
+                       {"tool_choice", "auto"},
+                       {"tools", json::array{}},
+                       {"top_logprobs", 0},
+                       {"top_p", shortest(defaults.top_p)},
+                       {"truncation", "disabled"},
+                       {"user", nullptr}};
+  for (auto& member : members) {
+    const json::value* given = body.if_contains(member.key());
+    if (given != nullptr && !given->is_null()) member.value() = *given;
+  }
+  members["background"] = false;
+  members["previous_response_id"] = nullptr;
+  members["service_tier"] = "default";
+  members["store"] = false;
+  return members;
+}
+
+RequestResult<ChatRequest> parse_responses_request(const json::object& body, const ModelInfo& model) {
+  ChatRequest request;
+  GenerationParams& params = request.params;
+  request.conversation.parameter = "input";
+  params.max_tokens_name = "max_output_tokens";
+  JsonReader reader(body);
+  refuse_unserved(reader);
+  reader.read("max_output_tokens", params.max_tokens, 1, std::numeric_limits<int32_t>::max());
+  read_generation_params(reader, model, 1, params);
+  if (params.include_usage || params.continuous_usage)  // the last event always has it, the others have no place for it
+    reader.fail("stream_options", "stream_options may only have include_obfuscation in /v1/responses");
+  if (!reader.failed()) {
+    if (auto error = check_model(params.model, model)) return *error;
+  }
+  read_truncation(reader, model.max_model_len, params);
+  read_logprobs(reader, params.sampling);
+  read_text_options(reader);
+  read_repeated(reader);
+  read_input(reader, request.conversation.messages);
+  read_template_variables(reader, request.conversation.template_variables);
+  reader.refuse_others(ignored_parameters());
+  if (reader.error()) return *reader.error();
+  return request;
+}
+
+}  // namespace
+
+RequestResult<AnswerSetup> prepare_responses(std::string_view body, std::shared_ptr<const ModelInfo> model) {
+  const auto object = parse_json_object(body);
+  if (object.has_error()) return object.error();
+  auto request = parse_responses_request(*object, *model);
+  if (request.has_error()) return request.error();
+  json::object repeated = repeated_members(*object, model->default_sampling);
+  auto setup = prepare_conversation(std::move(request->params), request->conversation, std::move(model));
+  if (setup.has_value()) setup->repeated = std::move(repeated);
+  return setup;
+}
+
+}  // namespace echelon
