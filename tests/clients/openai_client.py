@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Uses a running server through the official `openai` client: models, chats, completions, streams and typed errors.
+"""Uses a running server through the official `openai` client: models, chats, responses, completions, streams and typed
+errors.
 
 Exit code 0 when everything holds; otherwise 1 and one line that says what did not.
 Usage: openai_client.py --base-url http://127.0.0.1:8000/v1 --model NAME [--api-key KEY]
@@ -8,6 +9,7 @@ import argparse
 import sys
 
 import openai
+from openai.types import responses as events
 
 MESSAGES = [{"role": "user", "content": "Name three colours."}]
 MAX_TOKENS = 12
@@ -65,6 +67,68 @@ def check_chat(client, model):
     check(content and len(content[0].top_logprobs) == 2, "log-probabilities of a chat are missing")
     check("".join(entry.token for entry in content).strip() == text.strip() or "\ufffd" in text,
           "the tokens of the log-probabilities are not the text")
+
+
+def check_responses(client, model):
+    """A response is the chat of the same messages, whole, streamed, and as the client's stream helper collects it."""
+    settings = dict(model=model, input=MESSAGES, instructions="Be brief.", max_output_tokens=MAX_TOKENS,
+                    extra_body={"seed": 7})
+    chat = client.chat.completions.create(model=model, max_tokens=MAX_TOKENS, seed=7,
+                                          messages=[{"role": "system", "content": "Be brief."}, *MESSAGES])
+    whole = client.responses.create(**settings)
+    text = whole.output_text
+    said = chat.choices[0].message.content
+    check(text == said, f"the response is {text!r}, the chat {said!r}")
+    check(text == client.responses.create(**{**settings, "input": MESSAGES[0]["content"]}).output_text,
+          "input as a string gives another text")
+    usage = whole.usage
+    of_chat = chat.usage.prompt_tokens, chat.usage.completion_tokens, chat.usage.total_tokens
+    check((usage.input_tokens, usage.output_tokens, usage.total_tokens) == of_chat, f"usage {usage} and {chat.usage}")
+    check(whole.status == {"stop": "completed", "length": "incomplete"}[chat.choices[0].finish_reason],
+          f"status {whole.status} where the chat ended by {chat.choices[0].finish_reason}")
+    item = whole.output[0]
+    check(item.id.startswith("msg_") and item.role == "assistant" and len(whole.output) == 1, f"output {whole.output}")
+    check(whole.instructions == "Be brief." and whole.max_output_tokens == MAX_TOKENS, "the request is not repeated")
+    check(type(whole).model_validate(whole.model_dump(), strict=True) and not whole.store, "not of the client's type")
+
+    check_response_events(list(client.responses.create(**settings, stream=True)), text)
+    with client.responses.stream(**{**settings, "max_output_tokens": 500}) as stream:
+        deltas = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        final = stream.get_final_response()
+    check(final.status == "completed" and final.output_text == deltas, f"the stream of {deltas!r} ended with {final}")
+
+    cut = client.responses.create(**{**settings, "max_output_tokens": 1}, top_logprobs=2,
+                                  include=["message.output_text.logprobs"])
+    check(cut.status == "incomplete" and cut.incomplete_details.reason == "max_output_tokens", f"cut: {cut}")
+    logprobs = cut.output[0].content[0].logprobs
+    check(len(logprobs) == 1 and len(logprobs[0].top_logprobs) == 2, f"log-probabilities of one token: {logprobs}")
+    more = [*MESSAGES, *whole.output, {"role": "user", "content": [{"type": "input_text", "text": "Three more."}]}]
+    check(client.responses.create(**{**settings, "input": more}).usage.input_tokens > whole.usage.total_tokens,
+          "the conversation that was handed back is not in the prompt")
+
+    error = expect(openai.BadRequestError, "unsupported_parameter",
+                   lambda: client.responses.create(**settings, previous_response_id=whole.id))
+    check(error.param == "previous_response_id", f"the parameter at fault is {error.param!r}")
+    expect(openai.BadRequestError, "unsupported_parameter",
+           lambda: client.responses.create(**settings, background=True))
+    expect(openai.NotFoundError, "model_not_found",
+           lambda: client.responses.create(model="no-such-model", input="a"))
+
+
+def check_response_events(stream, text):
+    """Types, numbers and order of a stream's events, and that their deltas are `text`."""
+    check([event.sequence_number for event in stream] == list(range(len(stream))), "the events are not numbered")
+    begin = [events.ResponseCreatedEvent, events.ResponseInProgressEvent, events.ResponseOutputItemAddedEvent,
+             events.ResponseContentPartAddedEvent]
+    end = [events.ResponseTextDoneEvent, events.ResponseContentPartDoneEvent, events.ResponseOutputItemDoneEvent]
+    kinds = [type(event) for event in stream]
+    deltas = stream[4:-4]
+    check(kinds[:4] == begin and kinds[-4:-1] == end, f"the events are {kinds}")
+    check(kinds[-1] in (events.ResponseCompletedEvent, events.ResponseIncompleteEvent), f"the end is {kinds[-1]}")
+    check(len(deltas) > 1 and all(kind is events.ResponseTextDeltaEvent for kind in kinds[4:-4]), f"deltas: {kinds}")
+    joined = "".join(event.delta for event in deltas)
+    check(joined == text == stream[-4].text == stream[-1].response.output_text, f"streamed {joined!r}, whole {text!r}")
+    check(len({event.item_id for event in stream[3:-2]} | {stream[-2].item.id}) == 1, "the item's id changes")
 
 
 def check_completion(client, model):
@@ -137,12 +201,13 @@ def main():
     try:
         check_models(client, arguments.model)
         check_chat(client, arguments.model)
+        check_responses(client, arguments.model)
         check_completion(client, arguments.model)
         check_choosing(client, arguments.model)
         check_errors(client, arguments.model, bool(arguments.api_key))
     except openai.APIError as error:
         check(False, f"unexpected {type(error).__name__}: {error}")
-    print("openai client: models, chats, completions, streams, lists of tokens and errors hold")
+    print("openai client: models, chats, responses, completions, streams, lists of tokens and errors hold")
 
 
 if __name__ == "__main__":
