@@ -20,6 +20,7 @@ ROOMS = {  # room: the rooms it may include besides itself; every room may inclu
 ENGINE = {  # folder inside engine: the others it may include; files directly in engine/ may include them all
     "text": set(),
     "weights": set(),
+    "grammar": {"text"},
     "cache": set(),
     "sample": set(),
     "model": {"cache", "weights"},
