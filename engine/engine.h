@@ -13,6 +13,7 @@ namespace echelon {
 
 class Tokenizer;
 class ChatTemplate;
+class GrammarCache;
 
 /// What is served. Set once, when the model's metadata has been read; immutable after that.
 struct ModelInfo {
@@ -25,6 +26,7 @@ struct ModelInfo {
   int64_t vocab_size = 0;                             ///< width of the logits
   std::shared_ptr<const Tokenizer> tokenizer;         ///< owners: this and sessions in flight
   std::shared_ptr<const ChatTemplate> chat_template;  ///< null: the model has none
+  std::shared_ptr<GrammarCache> grammars;             ///< of its vocabulary
   std::string bos_text, eos_text;                     ///< for the template
   SamplingParams default_sampling;  ///< from generation_config.json; only temperature, top_k, top_p, repetition_penalty
   std::vector<TokenId> end_tokens;  ///< end of generation

@@ -6,6 +6,7 @@
 #include <ctime>
 #include <filesystem>
 
+#include "engine/grammar/grammar.h"
 #include "engine/text_model.h"
 #include "kernels/base/log.h"
 
@@ -56,6 +57,8 @@ std::shared_ptr<ModelInfo> make_model_info(const EngineOptions& options, const O
   info->default_sampling = text.default_sampling;
   info->end_tokens = text.end_tokens;
   info->default_seed = options.default_seed;
+  info->grammars =
+      std::make_shared<GrammarCache>(make_grammar_vocabulary(*text.tokenizer, text.end_tokens, spec.vocab));
   return info;
 }
 

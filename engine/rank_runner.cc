@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <iterator>
 
 #include "engine/host_memory.h"
 #include "engine/model/open_model.h"
@@ -73,7 +74,8 @@ RankRunner::RankRunner(const EngineOptions& options, const Layout& layout, RankP
 void RankRunner::push(ControlMessage message) {
   {
     const std::lock_guard lock(mutex_);
-    inbox_.push_back(std::move(message));
+    auto& inbox = message.kind == MessageKind::masks ? masks_ : inbox_;
+    inbox.push_back(std::move(message));
   }
   changed_.notify_one();
 }
@@ -97,6 +99,27 @@ std::optional<ControlMessage> RankRunner::next_message(int timeout_ms) {
   ControlMessage message = std::move(inbox_.front());
   inbox_.pop_front();
   return message;
+}
+
+/// Those of one micro-batch, which rank 0 sends in the order of micro-batches.
+std::vector<RowMask> RankRunner::wait_for_masks(uint64_t number, int64_t vocab) {
+  std::vector<RowMask> masks;
+  for (bool is_last = false; !is_last;) {
+    ControlMessage message;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return !masks_.empty() || !abandoned_.empty(); });
+      if (!abandoned_.empty()) throw Error(Part::engine, abandoned_);
+      message = std::move(masks_.front());
+      masks_.pop_front();
+    }
+    StepMasks part = decode_step_masks(message.payload, vocab);
+    if (part.number != number)
+      throw WireError(fmt::format("masks of micro-batch {} came for micro-batch {}", part.number, number));
+    is_last = part.is_last;
+    std::move(part.masks.begin(), part.masks.end(), std::back_inserter(masks));
+  }
+  return masks;
 }
 
 void RankRunner::send_status(RankPhase phase, double loaded_share) {
@@ -228,7 +251,8 @@ void RankRunner::run_plans(Loaded& loaded) {
       if (!plans_ahead) return;
       control_.send(0, {.kind = MessageKind::layers_done, .epoch = batch.epoch, .number = batch.number, .payload = {}});
     };
-    if (const std::optional<StepResult> result = stage.run(batch, layers_done)) {
+    const auto masks = [&] { return wait_for_masks(batch.number, spec.vocab); };
+    if (const std::optional<StepResult> result = stage.run(batch, layers_done, masks)) {
       control_.send(
           0, {.kind = MessageKind::result, .epoch = batch.epoch, .number = batch.number, .payload = encode(*result)});
     }

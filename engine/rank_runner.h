@@ -43,6 +43,7 @@ class RankRunner {
   struct Loaded;
   std::unique_ptr<Loaded> load();
   std::optional<ControlMessage> next_message(int timeout_ms);
+  std::vector<RowMask> wait_for_masks(uint64_t number, int64_t vocab);
   void run_plans(Loaded& loaded);
   void send_status(RankPhase phase, double loaded_share);
 
@@ -58,6 +59,7 @@ class RankRunner {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<ControlMessage> inbox_;  // guarded by mutex_
+  std::deque<ControlMessage> masks_;  // guarded by mutex_; they may come before or after their micro-batch is run
   std::string abandoned_;             // guarded by mutex_
 };
 

@@ -15,6 +15,8 @@
 
 namespace echelon {
 
+class Grammar;
+
 struct Request {
   std::string id;               ///< for logs; need not be unique
   std::vector<TokenId> prompt;  ///< at least one token
@@ -24,6 +26,7 @@ struct Request {
   std::string tenant;      ///< inside a class tenants get shares by their weights; empty: the one without a name
   std::string cache_salt;  ///< of the prefix cache: prefixes are shared among requests with equal ones
   std::chrono::steady_clock::time_point arrival = std::chrono::steady_clock::now();
+  std::shared_ptr<const Grammar> grammar;            ///< what every choice has to be a text of; null: anything
   std::optional<std::chrono::milliseconds> timeout;  ///< from arrival; choices that have not ended by then end so
 };
 

@@ -22,6 +22,7 @@
 #include "engine/deadlines.h"
 #include "engine/engine.h"
 #include "engine/engine_options.h"
+#include "engine/grammar/grammar.h"
 #include "engine/pipeline_monitor.h"
 #include "engine/rank_messages.h"
 #include "engine/schedule/placement.h"
@@ -74,6 +75,7 @@ class ServingEngine final : public Engine {
     bool started = false;
     Clock::time_point last_token;
     std::vector<TokenLogprob> prompt_logprobs;
+    std::unique_ptr<Matcher> matcher;  // of the request's grammar
   };
   struct ActiveRequest {
     RequestHandle handle = 0;
@@ -106,6 +108,7 @@ class ServingEngine final : public Engine {
   void begin_serving();
   Replica& replica_of(int rank);
   void plan();
+  void send_masks();
   void apply(const SequenceUpdate& update);
   void end_choice(SequenceId id, FinishReason reason, std::optional<RequestError> refusal = std::nullopt);
   void end_request(RequestHandle handle);
@@ -140,6 +143,7 @@ class ServingEngine final : public Engine {
   std::vector<std::unique_ptr<Replica>> replicas_;
   Placement placement_;
   std::vector<std::vector<int>> replica_ranks_;
+  std::vector<int> sampling_ranks_;  // of each replica
   std::vector<RankStatus> statuses_;
   std::vector<bool> heard_;
   std::vector<TokenId> end_tokens_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/model_info.h"
+#include "engine/schedule/step_masks.h"
 #include "engine/schedule/wire.h"
 #include "engine/serving_engine.h"
 #include "kernels/base/check.h"
@@ -70,7 +71,10 @@ void ServingEngine::run_loop() {
     for (Event& event : events) handle(event);
     if (stopped_) break;
     expire();
-    if (serving_) plan();
+    if (serving_) {
+      plan();
+      send_masks();
+    }
     deliver();  // the ranks are at work again: waking the listeners' threads costs them nothing
     publish_metrics();
     if (draining_) stop_when_drained();
@@ -192,8 +196,10 @@ void ServingEngine::begin_serving() {
   SchedulerOptions scheduler = scheduler_options(options_, layout_.sizes().pp, num_blocks);
   scheduler.end_tokens = end_tokens_;
   scheduler.vocab = model()->vocab_size;
-  for (int replica = 0; replica < layout_.sizes().dp; ++replica)
+  for (int replica = 0; replica < layout_.sizes().dp; ++replica) {
     replicas_.push_back(std::make_unique<Replica>(scheduler));
+    sampling_ranks_.push_back(layout_.rank_at({.dp = replica, .pp = layout_.sizes().pp - 1, .tp = 0}));
+  }
   const std::vector<std::byte> order = encode(StartOrder{.num_blocks = num_blocks, .end_tokens = end_tokens_});
   for (int rank = 0; rank < layout_.num_ranks(); ++rank)
     control_.send(rank, {.kind = MessageKind::status, .payload = order});
@@ -224,6 +230,31 @@ void ServingEngine::plan() {
   const bool in_flight = monitor_.num_in_flight() > 0;
   if (in_flight && !any_in_flight_) last_progress_ms_ = milliseconds_now();
   any_in_flight_ = in_flight;
+}
+
+/// The layers of these micro-batches run meanwhile: their ranks have the plans.
+void ServingEngine::send_masks() {
+  for (size_t replica = 0; replica < replicas_.size(); ++replica) {
+    while (const std::optional<MaskedRows> wanted = replicas_[replica]->scheduler().next_masked()) {
+      StepMasks part{.epoch = wanted->epoch, .number = wanted->number, .masks = {}};
+      const auto send = [&](bool is_last) {
+        part.is_last = is_last;
+        control_.send(
+            sampling_ranks_[replica],
+            {.kind = MessageKind::masks, .epoch = part.epoch, .number = part.number, .payload = encode(part)});
+        part.masks.clear();
+      };
+      for (const MaskedRow& row : wanted->rows) {
+        RowMask& mask = part.masks.emplace_back();
+        mask.slot = row.slot;
+        mask.generation = row.generation;
+        mask.allowed = TokenMask(replicas_[replica]->scheduler().options().vocab);
+        choices_.at(row.sequence).matcher->fill(mask.allowed);
+        if ((part.masks.size() + 1) * mask.allowed.words().size_bytes() > kMaxMasksBytes) send(false);
+      }
+      send(true);
+    }
+  }
 }
 
 /// The replica of a rank that answered a plan.

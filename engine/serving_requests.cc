@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "engine/schedule/wire.h"
 #include "engine/serving_engine.h"
 #include "kernels/base/check.h"
 
@@ -67,7 +68,12 @@ void ServingEngine::handle_submit(Event& event) {
     sequence.tokens = active.request.prompt;
     sequence.num_prompt = static_cast<int>(sequence.tokens.size());
     active.sequences.push_back(sequence.id);
-    choices_[sequence.id] = {.request = &active, .index = i, .replica = static_cast<int>(replica)};
+    ActiveChoice& choice = choices_[sequence.id];
+    choice = {.request = &active, .index = i, .replica = static_cast<int>(replica)};
+    if (active.request.grammar != nullptr) {
+      sequence.masked = true;
+      choice.matcher = std::make_unique<Matcher>(active.request.grammar);
+    }
     choices.push_back(std::move(sequence));
   }
   metrics_.prompt_tokens += active.request.prompt.size();
@@ -81,6 +87,9 @@ void ServingEngine::apply(const SequenceUpdate& update) {
   if (found == choices_.end()) return;
   ActiveChoice& choice = found->second;
   ActiveRequest& request = *choice.request;
+  if (choice.matcher != nullptr && update.token && update.token->token >= 0 &&
+      !choice.matcher->advance(update.token->token))
+    throw WireError(fmt::format("token {} was sampled, which its mask does not allow", update.token->token));
   const auto now = Clock::now();
   choice.prompt_logprobs.insert(choice.prompt_logprobs.end(), update.prompt_logprobs.begin(),
                                 update.prompt_logprobs.end());
@@ -91,7 +100,8 @@ void ServingEngine::apply(const SequenceUpdate& update) {
                     .stop_token = update.stop_token,
                     .num_cached_tokens = update.num_cached};
   if (update.finish == FinishReason::error) {
-    event.error = "the model gave no finite logits";
+    event.error = request.request.grammar == nullptr ? "the model gave no finite logits"
+                                                     : "the grammar and the other parameters together allow no token";
   } else {
     event.tokens.push_back(*update.token);
     ++metrics_.generation_tokens;

@@ -20,6 +20,7 @@
 #include "frontend/metrics/pipeline_body.h"
 #include "frontend/openai/bodies.h"
 #include "frontend/openai/ids.h"
+#include "frontend/openai/output_format.h"
 #include "frontend/openai/prepare.h"
 #include "frontend/openai/tokenize_request.h"
 #include "frontend/refusals.h"
@@ -263,6 +264,9 @@ asio::awaitable<HttpResponse> Api::generate(HttpRequest request, Prepare prepare
   auto work = [&] { return prepare(request.body, *model); };
   auto prepared = co_await text_work(request.body.size(), work);
   if (prepared.has_error()) co_return refusal(prepared.error());
+  auto compile = [&] { return compile_output_format(prepared->params, **model); };
+  const size_t work_bytes = is_output_format_compiled(prepared->params, **model) ? 0 : kMaxGrammarText;
+  if (const auto error = co_await text_work(work_bytes, compile)) co_return refusal(*error);
   prepared->id = random_id(id_prefix);
   prepared->tenant = std::move(request.tenant);
   prepared->created_unix_s = unix_seconds();

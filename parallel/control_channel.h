@@ -22,6 +22,7 @@ enum class MessageKind : uint8_t {
   status,       // a rank's state while loading, its memory, its metrics
   stop,
   failure,  // end of the job: orderly, or with a cause
+  masks,    // which tokens the rows of a micro-batch may sample
 };
 
 struct ControlMessage {

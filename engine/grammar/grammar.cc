@@ -181,15 +181,21 @@ void Matcher::allow_below(const TokenTrie& trie, int32_t first, int32_t end, Con
   });
 }
 
+std::string GrammarCache::key_of(const GrammarSource& source) {
+  return static_cast<char>('0' + static_cast<int>(source.kind)) + source.text;
+}
+
+std::shared_ptr<const Grammar> GrammarCache::find(const GrammarSource& source) {
+  const std::lock_guard lock(mutex_);
+  const auto found = by_key_.find(key_of(source));
+  if (found == by_key_.end()) return nullptr;
+  entries_.splice(entries_.begin(), entries_, found->second);
+  return found->second->grammar;
+}
+
 std::shared_ptr<const Grammar> GrammarCache::get(const GrammarSource& source) {
-  const std::string key = static_cast<char>('0' + static_cast<int>(source.kind)) + source.text;
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto found = by_key_.find(key); found != by_key_.end()) {
-      entries_.splice(entries_.begin(), entries_, found->second);
-      return found->second->grammar;
-    }
-  }
+  if (auto known = find(source)) return known;
+  const std::string key = key_of(source);
   std::shared_ptr<const Grammar> grammar = compile_grammar(source, vocabulary_);
   const std::lock_guard lock(mutex_);
   if (by_key_.contains(key)) return grammar;

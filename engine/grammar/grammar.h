@@ -114,11 +114,14 @@ std::shared_ptr<const Grammar> compile_grammar(const GrammarSource& source,
 class GrammarCache {
  public:
   explicit GrammarCache(std::shared_ptr<const GrammarVocabulary> vocabulary) : vocabulary_(std::move(vocabulary)) {}
+  /// Null when it is not there.
+  std::shared_ptr<const Grammar> find(const GrammarSource& source);
   /// As compile_grammar().
   std::shared_ptr<const Grammar> get(const GrammarSource& source);
 
  private:
   static constexpr size_t kMaxBytes = size_t{64} << 20;
+  static std::string key_of(const GrammarSource& source);
   struct Entry {
     std::string key;
     std::shared_ptr<const Grammar> grammar;

@@ -65,19 +65,21 @@ void SamplingState::note_output(TokenId token) {
   if (output_tail.size() == longest) output_tail.erase(output_tail.begin());
 }
 
-OutputToken Sampler::sample(std::span<const float> logits, const SamplingState& state, int position) {
+OutputToken Sampler::sample(std::span<const float> logits, const SamplingState& state, int position,
+                            const TokenMask* allowed) {
   const cpu::FloatEnvironment environment;
   OutputToken output;
-  output.token = choose(logits, state, position);
+  output.token = choose(logits, state, position, allowed);
   if (output.token != kNoToken && state.params.num_logprobs >= 0) {
     output.logprob = logprob(logits, output.token, state.params.num_logprobs);
   }
   return output;
 }
 
-TokenId Sampler::choose(std::span<const float> logits, const SamplingState& state, int position) {
+TokenId Sampler::choose(std::span<const float> logits, const SamplingState& state, int position,
+                        const TokenMask* allowed) {
   const SamplingParams& params = state.params;
-  logits = adjusted(logits, state, position);
+  logits = adjusted(logits, state, position, allowed);
   read_maxima(logits);
   const TokenId best = best_token(logits);
   if (best == kNoToken || params.temperature == 0) return best;
@@ -234,16 +236,29 @@ TokenId Sampler::draw(std::span<const float> logits, TokenId best, const Samplin
 }
 
 /// Tokens that may not be sampled now get no weight.
-void Sampler::mask(const SamplingState& state, int position) {
+void Sampler::mask(const SamplingState& state, int position, const TokenMask* allowed) {
   const SamplingParams& params = state.params;
+  bool must_end = false;
+  if (allowed != nullptr) {
+    for (size_t word = 0; word < allowed->words().size(); ++word) {
+      const size_t first = word * 64, end = std::min(first + 64, adjusted_.size());
+      for (uint64_t no = ~allowed->words()[word]; no != 0; no &= no - 1) {
+        const size_t token = first + static_cast<size_t>(std::countr_zero(no));
+        if (token >= end) break;
+        adjusted_[token] = kMinusInfinity;
+      }
+    }
+    const auto is_allowed = [&](TokenId token) { return token < allowed->width() && allowed->allows(token); };
+    must_end = allowed->count() == std::count_if(end_tokens_.begin(), end_tokens_.end(), is_allowed);
+  }
   const auto forbid = [&](TokenId token) {
     if (token >= 0 && static_cast<size_t>(token) < adjusted_.size()) adjusted_[token] = kMinusInfinity;
   };
   if (!params.allowed_token_ids.empty()) {
-    std::vector<float> allowed;
-    for (const TokenId token : params.allowed_token_ids) allowed.push_back(adjusted_[token]);
+    std::vector<float> kept;
+    for (const TokenId token : params.allowed_token_ids) kept.push_back(adjusted_[token]);
     std::fill(adjusted_.begin(), adjusted_.end(), kMinusInfinity);
-    for (size_t i = 0; i < allowed.size(); ++i) adjusted_[params.allowed_token_ids[i]] = allowed[i];
+    for (size_t i = 0; i < kept.size(); ++i) adjusted_[params.allowed_token_ids[i]] = kept[i];
   }
   for (const std::vector<TokenId>& word : params.bad_words) {
     const auto before = std::span(word).first(word.size() - 1);
@@ -251,19 +266,20 @@ void Sampler::mask(const SamplingState& state, int position) {
         std::equal(before.rbegin(), before.rend(), state.output_tail.rbegin()))
       forbid(word.back());
   }
-  if (position - state.num_prompt >= params.min_tokens) return;
+  if (position - state.num_prompt >= params.min_tokens || must_end) return;
   for (const TokenId token : end_tokens_) forbid(token);
   for (const TokenId token : params.stop_token_ids) forbid(token);
 }
 
 /// Masks, biases and penalties; the span given when nothing applies.
-std::span<const float> Sampler::adjusted(std::span<const float> logits, const SamplingState& state, int position) {
+std::span<const float> Sampler::adjusted(std::span<const float> logits, const SamplingState& state, int position,
+                                         const TokenMask* allowed) {
   const SamplingParams& params = state.params;
-  const bool masks =
-      position - state.num_prompt < params.min_tokens || !params.allowed_token_ids.empty() || !params.bad_words.empty();
+  const bool masks = allowed != nullptr || position - state.num_prompt < params.min_tokens ||
+                     !params.allowed_token_ids.empty() || !params.bad_words.empty();
   if (!masks && params.logit_bias.empty() && !params.has_penalties()) return logits;
   adjusted_.assign(logits.begin(), logits.end());
-  if (masks) mask(state, position);
+  if (masks) mask(state, position, allowed);
   for (const auto& [token, bias] : params.logit_bias) adjusted_[token] += bias;
   const auto repeat = [&](TokenId token) {
     float& logit = adjusted_[token];

@@ -1,11 +1,11 @@
 // Chooses the next token of a sequence from its logits, and says how likely tokens were.
 //
-// Order of steps as in vLLM: tokens that may not be sampled (allowed_token_ids, bad_words, min_tokens), logit_bias,
-// penalties, temperature, min_p, top_k, top_p, then a draw. Tokens are ordered by (logit descending, id ascending), and
-// what each step leaves is a beginning of that order. Masses are sums of float32 weights (kernels/logits.h) in float64.
-// The draw is Gumbel-max in float64 with counter-based noise: key = seed, counter = {token / 4, position, choice,
-// stream}, lane = token mod 4: frozen, because a token of a stream must come out the same after a restart on any
-// layout. Log-probabilities are those of the raw logits.
+// Order of steps as in vLLM: tokens that may not be sampled (a mask, allowed_token_ids, bad_words, min_tokens),
+// logit_bias, penalties, temperature, min_p, top_k, top_p, then a draw. Tokens are ordered by (logit descending, id
+// ascending), and what each step leaves is a beginning of that order. Masses are sums of float32 weights
+// (kernels/logits.h) in float64. The draw is Gumbel-max in float64 with counter-based noise: key = seed, counter =
+// {token / 4, position, choice, stream}, lane = token mod 4: frozen, because a token of a stream must come out the same
+// after a restart on any layout. Log-probabilities are those of the raw logits.
 //
 // The vocabulary is read twice or thrice by vector kernels; only tokens that a bound cannot rule out are looked at one
 // by one.
@@ -17,6 +17,7 @@
 
 #include "engine/request.h"
 #include "engine/sampling_params.h"
+#include "engine/token_mask.h"
 #include "kernels/backend.h"
 #include "kernels/logits.h"
 
@@ -48,8 +49,10 @@ class Sampler {
   explicit Sampler(std::vector<TokenId> end_tokens, const LogitKernels& kernels = logit_kernels(best_cpu_isa()))
       : end_tokens_(std::move(end_tokens)), kernels_(kernels) {}
 
-  /// `position` is the new token's. Does not change the state.
-  OutputToken sample(std::span<const float> logits, const SamplingState& state, int position);
+  /// `position` is the new token's. allowed: of the logits' width; null: any token; where it allows end tokens alone,
+  /// min_tokens does not keep them away. Does not change the state.
+  OutputToken sample(std::span<const float> logits, const SamplingState& state, int position,
+                     const TokenMask* allowed = nullptr);
 
   /// Log-probability of one token and the num_top most likely ones.
   TokenLogprob logprob(std::span<const float> logits, TokenId token, int num_top);
@@ -60,9 +63,10 @@ class Sampler {
     float logit;
     TokenId token;
   };
-  TokenId choose(std::span<const float> logits, const SamplingState& state, int position);
-  void mask(const SamplingState& state, int position);
-  std::span<const float> adjusted(std::span<const float> logits, const SamplingState& state, int position);
+  TokenId choose(std::span<const float> logits, const SamplingState& state, int position, const TokenMask* allowed);
+  void mask(const SamplingState& state, int position, const TokenMask* allowed);
+  std::span<const float> adjusted(std::span<const float> logits, const SamplingState& state, int position,
+                                  const TokenMask* allowed);
   void read_maxima(std::span<const float> logits);
   TokenId best_token(std::span<const float> logits) const;
   void sort_best(std::span<const float> logits, size_t count);

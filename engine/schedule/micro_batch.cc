@@ -10,7 +10,7 @@ namespace {
 
 constexpr uint32_t kPlanMagic = 0x4e4c5045;    // "EPLN"
 constexpr uint32_t kResultMagic = 0x53455245;  // "ERES"
-constexpr uint16_t kWireVersion = 4;
+constexpr uint16_t kWireVersion = 5;
 
 void put_sampling(WireWriter& out, const SamplingParams& p) {
   out.put(p.temperature);
@@ -94,7 +94,14 @@ void expect_header(WireReader& in, uint32_t magic) {
 }
 
 /// What a row has beside slot, generation and position, in its first byte. A steady decode has a sample alone.
-enum RowBits : uint8_t { kSamples = 1, kSeveralTokens = 2, kNewBlocks = 4, kTargets = 8, kAllRowBits = 15 };
+enum RowBits : uint8_t {
+  kSamples = 1,
+  kSeveralTokens = 2,
+  kNewBlocks = 4,
+  kTargets = 8,
+  kMasked = 16,
+  kAllRowBits = 31
+};
 constexpr uint32_t kLeastRowBytes = 4;
 constexpr uint32_t kMostInt = std::numeric_limits<int32_t>::max();
 
@@ -105,7 +112,8 @@ TokenId token_of(uint32_t number) { return static_cast<TokenId>(number + static_
 void put_row(WireWriter& out, const PlanRow& row) {
   const bool has_targets = row.targets_from != 0 || row.num_targets != 0;
   out.put(static_cast<uint8_t>((row.sample ? kSamples : 0) | (row.num_tokens != 1 ? kSeveralTokens : 0) |
-                               (row.num_new_blocks != 0 ? kNewBlocks : 0) | (has_targets ? kTargets : 0)));
+                               (row.num_new_blocks != 0 ? kNewBlocks : 0) | (has_targets ? kTargets : 0) |
+                               (row.masked ? kMasked : 0)));
   out.put_number(static_cast<uint32_t>(row.slot));
   out.put_number(row.generation);
   out.put_number(static_cast<uint32_t>(row.first_position));
@@ -121,6 +129,7 @@ PlanRow get_row(WireReader& in) {
   PlanRow row;
   const auto bits = in.get<uint8_t>("row");
   row.sample = (bits & kSamples) != 0;
+  row.masked = (bits & kMasked) != 0;
   row.slot = static_cast<int32_t>(in.get_number("slot", kMostInt));
   row.generation = in.get_number("generation", std::numeric_limits<uint32_t>::max());
   row.first_position = static_cast<int32_t>(in.get_number("first_position", kMaxModelLen));
@@ -131,7 +140,7 @@ PlanRow get_row(WireReader& in) {
     row.num_targets = static_cast<int32_t>(in.get_number("num_targets", kMostInt));
   }
   // Every row has one form in bytes.
-  if (bits > kAllRowBits || ((bits & kSeveralTokens) != 0 && row.num_tokens == 1) ||
+  if (bits > kAllRowBits || (row.masked && !row.sample) || ((bits & kSeveralTokens) != 0 && row.num_tokens == 1) ||
       ((bits & kNewBlocks) != 0 && row.num_new_blocks == 0) ||
       ((bits & kTargets) != 0 && row.targets_from == 0 && row.num_targets == 0)) {
     throw WireError("plan row says what it has in a way that none does");

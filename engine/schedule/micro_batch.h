@@ -36,6 +36,7 @@ struct PlanRow {
   int32_t targets_from = 0;    ///< tokens [targets_from, targets_from + num_targets) want the log-probability
   int32_t num_targets = 0;     ///< of the prompt token that follows them
   bool sample = false;         ///< the last token's logits choose the next token
+  bool masked = false;         ///< of those that a mask allows, which follows the plan (step_masks.h)
 };
 
 struct MicroBatch {

@@ -138,11 +138,26 @@ std::vector<SequenceUpdate> Scheduler::commit(const StepResult& result) {
   return updates;
 }
 
+std::optional<MaskedRows> Scheduler::next_masked() {
+  if (masked_.empty()) return std::nullopt;
+  MaskedRows& front = masked_.front();
+  std::erase_if(front.rows, [&](const MaskedRow& row) { return find(row.sequence) == nullptr; });
+  const bool known = std::all_of(front.rows.begin(), front.rows.end(), [&](const MaskedRow& row) {
+    return static_cast<int>(find(row.sequence)->tokens.size()) == row.position;
+  });
+  if (!known) return std::nullopt;
+  MaskedRows rows = std::move(front);
+  masked_.pop_front();
+  return rows;
+}
+
 std::optional<FinishReason> Scheduler::finish_reason(const Sequence& sequence, TokenId token) const {
   if (token < 0) return FinishReason::error;  // no logit was finite (sampler.h)
   const auto contains = [&](const std::vector<TokenId>& ids) {
     return std::find(ids.begin(), ids.end(), token) != ids.end();
   };
+  // Behind the end a grammar has nothing.
+  if (sequence.masked && contains(options_.end_tokens)) return FinishReason::stop;
   if (sequence.num_output() > sequence.sampling.min_tokens) {
     if (!sequence.sampling.ignore_eos && contains(options_.end_tokens)) return FinishReason::stop;
     if (contains(sequence.sampling.stop_token_ids)) return FinishReason::stop;

@@ -56,6 +56,21 @@ struct SequenceUpdate {
   std::optional<TokenId> stop_token;
 };
 
+/// A row whose token a grammar has to allow.
+struct MaskedRow {
+  SequenceId sequence = 0;
+  int32_t slot = 0;
+  uint32_t generation = 0;
+  int position = 0;  ///< of the token to be sampled
+};
+
+/// Those of one micro-batch, in the order of its rows.
+struct MaskedRows {
+  uint32_t epoch = 0;
+  uint64_t number = 0;
+  std::vector<MaskedRow> rows;
+};
+
 class Scheduler {
  public:
   explicit Scheduler(SchedulerOptions options);
@@ -74,6 +89,10 @@ class Scheduler {
   std::optional<MicroBatch> next();
   /// Results come in the order of their numbers (checked: throws WireError for one that was not planned).
   std::vector<SequenceUpdate> commit(const StepResult& result);
+
+  /// The next micro-batch whose masks can be worked out, because all tokens before those it samples are known, and
+  /// which waits for them. Rows of sequences that have ended are left out; a micro-batch may have none left.
+  std::optional<MaskedRows> next_masked();
 
   /// Sequences that left the queue for the first time since the last call.
   std::vector<SequenceId> take_admitted() { return std::exchange(admitted_, {}); }
@@ -144,6 +163,7 @@ class Scheduler {
   std::vector<int> free_slots_;
   std::vector<uint32_t> generations_;  ///< of every slot
   std::deque<InFlight> in_flight_;
+  std::deque<MaskedRows> masked_;  ///< micro-batches that wait for masks
   StepCost cost_;
   std::vector<SequenceId> admitted_;
   double now_s_ = 0;

@@ -26,6 +26,7 @@ constexpr size_t kMaxRegistrationTokens = size_t{1} << 20;
 struct Scheduler::Draft {
   MicroBatch batch;
   InFlight record;
+  MaskedRows masked;
   int tokens_left = 0;
   double seconds_left = std::numeric_limits<double>::infinity();  ///< for prompts
   std::vector<const Sequence*> members;
@@ -48,6 +49,11 @@ std::optional<MicroBatch> Scheduler::next() {
   draft.batch.number = draft.record.number = next_number_++;
   for (const InFlightRow& row : draft.record.rows) sequences_.at(row.sequence)->last_plan = draft.record.number;
   in_flight_.push_back(std::move(draft.record));
+  if (!draft.masked.rows.empty()) {
+    draft.masked.number = draft.batch.number;
+    draft.masked.epoch = draft.batch.epoch;
+    masked_.push_back(std::move(draft.masked));
+  }
   return std::move(draft.batch);
 }
 
@@ -244,6 +250,7 @@ bool Scheduler::add_row(Sequence& sequence, int num_tokens, Draft& draft, bool i
   row.num_tokens = num_tokens;
   row.num_new_blocks = static_cast<int>(sequence.blocks.size()) - blocks_before;
   row.sample = num_tokens == sequence.num_pending();
+  row.masked = row.sample && sequence.masked;
   if (sequence.sampling.num_prompt_logprobs >= 0) {
     // Position p gives the log-probability of prompt token p + 1; those delivered before a preemption are not asked for
     // again.
@@ -264,6 +271,12 @@ bool Scheduler::add_row(Sequence& sequence, int num_tokens, Draft& draft, bool i
   draft.batch.new_blocks.insert(draft.batch.new_blocks.end(), sequence.blocks.begin() + blocks_before,
                                 sequence.blocks.end());
   draft.batch.rows.push_back(row);
+  if (row.masked) {
+    draft.masked.rows.push_back({.sequence = sequence.id,
+                                 .slot = row.slot,
+                                 .generation = row.generation,
+                                 .position = row.first_position + num_tokens});
+  }
   draft.record.rows.push_back({.sequence = sequence.id,
                                .slot = sequence.slot,
                                .generation = sequence.generation,

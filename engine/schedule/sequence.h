@@ -24,6 +24,7 @@ struct Sequence {
   uint64_t order = 0;       ///< arrival; smaller is older
   double added_s = 0;       ///< to the scheduler
   SamplingParams sampling;
+  bool masked = false;  ///< a grammar says which tokens may come; an end token always ends it
 
   std::vector<TokenId> tokens;  ///< prompt, then output: this is the journal of the sequence
   int num_prompt = 0;

@@ -60,7 +60,24 @@ void Stage::put_in_fed_back(const MicroBatch& batch) {
   }
 }
 
-std::optional<StepResult> Stage::run(const MicroBatch& batch, const std::function<void()>& layers_done) {
+/// A masked row without a mask is one of a sequence that has ended: what it samples is not used.
+void Stage::take_masks(const MicroBatch& batch, const std::vector<RowMask>& masks) {
+  masks_.assign(batch.rows.size(), nullptr);
+  size_t row = 0;
+  for (const RowMask& mask : masks) {
+    const auto is_it = [&](const PlanRow& each) {
+      return each.masked && each.slot == mask.slot && each.generation == mask.generation;
+    };
+    while (row < batch.rows.size() && !is_it(batch.rows[row])) ++row;
+    if (row == batch.rows.size())
+      throw WireError(fmt::format("a mask for slot {}, which no row of the plan asks for", mask.slot));
+    if (mask.allowed.width() != vocab_) throw WireError("mask has another width than the vocabulary");
+    masks_[row++] = &mask.allowed;
+  }
+}
+
+std::optional<StepResult> Stage::run(const MicroBatch& batch, const std::function<void()>& layers_done,
+                                     const std::function<std::vector<RowMask>()>& masks) {
   StageTime since = now();
   const double exchanged = clock_.wait.exchange, busy = clock_.busy_seconds;
   const std::vector<Segment> segments = slots_.apply(batch);
@@ -79,6 +96,18 @@ std::optional<StepResult> Stage::run(const MicroBatch& batch, const std::functio
   std::optional<StepResult> result;
   if (is_last_) {
     if (is_sampler_ && layers_done) layers_done();
+    masks_.assign(batch.rows.size(), nullptr);
+    std::vector<RowMask> row_masks;
+    const auto is_masked = [](const PlanRow& row) { return row.masked; };
+    if (is_sampler_ && std::any_of(batch.rows.begin(), batch.rows.end(), is_masked)) {
+      if (!masks) throw WireError("plan has masked rows, and no masks can come");
+      const StageTime waiting = now();
+      clock_.busy_seconds += seconds_between(since, waiting);
+      row_masks = masks();
+      take_masks(batch, row_masks);
+      since = now();
+      clock_.wait.plan += seconds_between(waiting, since);
+    }
     const StageTime before = now();
     const double exchanged_before = clock_.wait.exchange;
     StepResult sampled = sample(batch, segments);
@@ -136,7 +165,7 @@ void Stage::choose(const MicroBatch& batch, std::span<Wanted> wanted) {
       if (want.target >= 0) {
         want.logprob = sampler.logprob(of_row, batch.targets[want.target], state.params.num_prompt_logprobs);
       } else {
-        want.token = sampler.sample(of_row, state, row.first_position + row.num_tokens);
+        want.token = sampler.sample(of_row, state, row.first_position + row.num_tokens, masks_[want.plan_row]);
       }
     }
   });

@@ -9,6 +9,7 @@
 #include "engine/model/layer_runner.h"
 #include "engine/sample/sampler.h"
 #include "engine/schedule/micro_batch.h"
+#include "engine/schedule/step_masks.h"
 #include "engine/stage/slot_table.h"
 #include "engine/stage/stage_clock.h"
 #include "parallel/communicator.h"
@@ -30,13 +31,16 @@ class Stage {
         int64_t vocab, std::vector<TokenId> end_tokens, StageClock& clock);
 
   /// Runs one micro-batch. The result on the sampler, nothing elsewhere; there layers_done() is called before the
-  /// logits are computed. Throws WireError, CommunicatorError.
-  std::optional<StepResult> run(const MicroBatch& batch, const std::function<void()>& layers_done = {});
+  /// logits are computed, and masks() when the micro-batch has masked rows: it waits for those of this micro-batch.
+  /// Throws WireError, CommunicatorError.
+  std::optional<StepResult> run(const MicroBatch& batch, const std::function<void()>& layers_done = {},
+                                const std::function<std::vector<RowMask>()>& masks = {});
 
  private:
   struct Wanted;
   void put_in_fed_back(const MicroBatch& batch);
   std::vector<Wanted> wanted_rows(const MicroBatch& batch, std::span<const Segment> segments) const;
+  void take_masks(const MicroBatch& batch, const std::vector<RowMask>& masks);
   void choose(const MicroBatch& batch, std::span<Wanted> wanted);
   StepResult sample(const MicroBatch& batch, std::span<const Segment> segments);
 
@@ -48,6 +52,7 @@ class Stage {
   std::vector<Sampler> samplers_;  ///< one for each host thread
   std::vector<TokenId> tokens_;    ///< of the micro-batch, those fed back put in
   std::vector<TokenId> fed_back_;
+  std::vector<const TokenMask*> masks_;  ///< of every row of the micro-batch; null: any token
   StageClock& clock_;
 };
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include "frontend/openai/output_format.h"
 #include "frontend/refusals.h"
 
 namespace echelon {
@@ -156,6 +157,7 @@ RequestResult<ChatRequest> parse_chat_request(const json::object& body, const Mo
     if (auto error = check_model(request.params.model, model)) return *error;
   }
   read_logprobs(reader, request.params.sampling);
+  read_response_format(reader, request.params);
   read_conversation(reader, request.conversation);
   refuse_unsupported(reader, request.params.num_choices);
   bool echo = false;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "frontend/openai/output_format.h"
 #include "frontend/refusals.h"
 
 namespace echelon {
@@ -97,6 +98,7 @@ RequestResult<CompletionRequest> parse_completion_request(const json::object& bo
         reader.fail("n", fmt::format("prompts times n (or best_of) must be at most {}", kMaxPromptsTimesChoices));
     }
   }
+  read_response_format(reader, params);
   refuse_unsupported(reader, params.num_choices);
   reader.refuse_others(ignored_parameters());
   if (reader.error()) return *reader.error();

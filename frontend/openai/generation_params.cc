@@ -10,6 +10,7 @@
 #include <cmath>
 #include <limits>
 
+#include "frontend/openai/output_format.h"
 #include "frontend/refusals.h"
 
 namespace echelon {
@@ -29,7 +30,7 @@ constexpr auto kIgnored = std::to_array<std::string_view>({
 });
 
 /// Values that ask for nothing.
-enum class Neutral { empty, none_word, false_value, text_format, text_modality, num_choices };
+enum class Neutral { empty, none_word, false_value, text_modality, num_choices };
 
 struct Unsupported {
   std::string_view name;
@@ -41,7 +42,6 @@ constexpr auto kUnsupported = std::to_array<Unsupported>({
     {"tool_choice", Neutral::none_word},
     {"functions", Neutral::empty},
     {"function_call", Neutral::none_word},
-    {"response_format", Neutral::text_format},
     {"best_of", Neutral::num_choices},
     {"suffix", Neutral::empty},
     {"modalities", Neutral::text_modality},
@@ -57,10 +57,6 @@ bool asks_for_nothing(const json::value& value, Neutral neutral, int num_choices
       return value.is_string() && value.get_string() == "none";
     case Neutral::false_value:
       return value.is_bool() && !value.get_bool();
-    case Neutral::text_format: {
-      const auto* type = value.is_object() ? value.get_object().if_contains("type") : nullptr;
-      return type != nullptr && *type == "text" && value.get_object().size() == 1;
-    }
     case Neutral::text_modality:
       return value == json::array{"text"};
     case Neutral::num_choices:
@@ -207,6 +203,7 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   reader.read("user", params.user);
   reader.read("cache_salt", params.cache_salt);
   read_timeout(reader, params);
+  read_structured_outputs(reader, params);
   reader.read("skip_special_tokens", params.skip_special_tokens);
   reader.read("include_stop_str_in_output", params.include_stop);
   reader.read("return_token_ids", params.return_token_ids);

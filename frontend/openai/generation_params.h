@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/grammar/grammar.h"
 #include "frontend/openai/json_reader.h"
 
 namespace echelon {
@@ -34,6 +35,9 @@ struct GenerationParams {
   std::string cache_salt;  ///< prefixes are shared among requests with equal ones
   std::optional<std::chrono::milliseconds> timeout;  ///< from arrival to the end of the answer
   std::vector<std::string> stop;
+  std::optional<GrammarSource> format;            ///< what the answer has to be a text of
+  std::string format_parameter;                   ///< which that came in, for errors
+  std::shared_ptr<const Grammar> grammar;         ///< of `format`, when it is compiled
   std::optional<int64_t> prompt_logprobs;         ///< of each prompt token so many of the likeliest, and itself
   std::vector<std::string> bad_words;             ///< sampling.bad_words has their spellings when they are tokenised
   std::optional<int64_t> truncate_prompt_tokens;  ///< the last so many are kept; -1: as many as there is room for

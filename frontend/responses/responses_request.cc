@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "frontend/openai/output_format.h"
 #include "frontend/refusals.h"
 
 namespace echelon {
@@ -88,16 +89,9 @@ void read_input(JsonReader& reader, json::array& messages) {
     read_item(reader, input.get_array()[i], i, messages);
 }
 
-/// What the model must write. Text, so far.
-void read_format(JsonReader& text) {
-  const json::value* format = text.find("format");
-  if (format != nullptr && *format != json::object{{"type", "text"}})
-    fail_unsupported(text, "format", " with this value; {\"type\": \"text\"} is");
-}
-
-void read_text_options(JsonReader& reader) {
-  read_object(reader, "text", [](JsonReader& text) {
-    read_format(text);
+void read_text_options(JsonReader& reader, GenerationParams& params) {
+  read_object(reader, "text", [&](JsonReader& text) {
+    read_text_format(text, params);
     std::string verbosity = "medium";
     text.read("verbosity", verbosity);
     if (verbosity != "medium") fail_unsupported(text, "verbosity", " but for medium");
@@ -220,7 +214,7 @@ RequestResult<ChatRequest> parse_responses_request(const json::object& body, con
   }
   read_truncation(reader, model.max_model_len, params);
   read_logprobs(reader, params.sampling);
-  read_text_options(reader);
+  read_text_options(reader, params);
   read_repeated(reader);
   read_input(reader, request.conversation.messages);
   read_template_variables(reader, request.conversation.template_variables);

@@ -134,6 +134,7 @@ ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, Con
   handlers.on_message = [&runner, engine, &control, num_ranks](int rank, ControlMessage message) {
     switch (message.kind) {
       case MessageKind::plan:
+      case MessageKind::masks:
       case MessageKind::stop:
         runner.push(std::move(message));
         break;

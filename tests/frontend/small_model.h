@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/grammar/grammar.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 #include "engine/text/utf8.h"
@@ -71,6 +72,8 @@ inline std::shared_ptr<const ModelInfo> small_model(bool add_bos = false) {
   model->bos_text = "<s>";
   model->eos_text = "<|im_end|>";
   model->end_tokens = {kEndToken};
+  model->grammars =
+      std::make_shared<GrammarCache>(make_grammar_vocabulary(*model->tokenizer, model->end_tokens, kSmallVocab));
   return model;
 }
 

@@ -28,8 +28,8 @@ ENGINE = {  # folder inside engine: the others it may include; files directly in
     "planner": {"model", "schedule"},  # what a layout holds and how fast it is; the simulation schedules
     "stage": {"model", "cache", "weights", "sample"},  # the last stage samples
 }
-# Plain data that crosses folders of engine: the plan, made by schedule and carried out by stage, and its bytes.
-PLAIN_DATA = re.compile(r"engine/schedule/(micro_batch\w*|wire)\.h")
+# Plain data that crosses folders of engine: the plan and its masks, made by schedule and carried out by stage, and their bytes.
+PLAIN_DATA = re.compile(r"engine/schedule/(micro_batch\w*|step_masks|wire)\.h")
 LEAVES = ("text", "weights")
 SOURCES = {".h", ".cc", ".cu", ".cuh"}
 PEERS = "benchmarks/peers/installed"  # other people's software, which git ignores

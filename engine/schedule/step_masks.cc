@@ -1,0 +1,77 @@
+#include "engine/schedule/step_masks.h"
+
+#include <bit>
+
+#include "engine/schedule/wire.h"
+
+namespace echelon {
+namespace {
+
+constexpr uint32_t kMasksMagic = 0x534b4d45;  // "EMKS"
+constexpr uint16_t kWireVersion = 5;          // as plans and results
+
+}  // namespace
+
+std::vector<std::byte> encode(const StepMasks& masks) {
+  WireWriter out;
+  out.put(kMasksMagic);
+  out.put(kWireVersion);
+  out.put(masks.epoch);
+  out.put(masks.number);
+  out.put<uint8_t>(masks.is_last);
+  out.put(static_cast<uint32_t>(masks.masks.size()));
+  for (const RowMask& mask : masks.masks) {
+    out.put(mask.slot);
+    out.put(mask.generation);
+    // A mask with few bits as their numbers, else all words.
+    const auto count = static_cast<size_t>(mask.allowed.count());
+    const bool as_list = count * sizeof(TokenId) < mask.allowed.words().size_bytes();
+    out.put<uint8_t>(as_list);
+    if (!as_list) {
+      out.put_all(mask.allowed.words());
+      continue;
+    }
+    std::vector<TokenId> tokens;
+    tokens.reserve(count);
+    for (size_t word = 0; word < mask.allowed.words().size(); ++word) {
+      for (uint64_t left = mask.allowed.words()[word]; left != 0; left &= left - 1)
+        tokens.push_back(static_cast<TokenId>(word * 64 + static_cast<size_t>(std::countr_zero(left))));
+    }
+    out.put_all(std::span<const TokenId>(tokens));
+  }
+  return out.take();
+}
+
+StepMasks decode_step_masks(std::span<const std::byte> bytes, int64_t vocab) {
+  WireReader in(bytes);
+  if (in.get<uint32_t>("magic") != kMasksMagic) throw WireError("message has a wrong magic number");
+  if (in.get<uint16_t>("version") != kWireVersion) throw WireError("message is of another version of echelon");
+  StepMasks masks;
+  masks.epoch = in.get<uint32_t>("epoch");
+  masks.number = in.get<uint64_t>("number");
+  masks.is_last = in.get<uint8_t>("is last") != 0;
+  constexpr uint64_t kLeastBytes = 13;
+  const uint32_t count = in.get_count("masks", bytes.size() / kLeastBytes);
+  for (uint32_t i = 0; i < count; ++i) {
+    RowMask& mask = masks.masks.emplace_back();
+    mask.slot = in.get<int32_t>("slot");
+    mask.generation = in.get<uint32_t>("generation");
+    mask.allowed = TokenMask(vocab);
+    if (in.get<uint8_t>("as list") != 0) {
+      for (const TokenId token : in.get_all<TokenId>("allowed tokens")) {
+        if (token < 0 || token >= vocab) throw WireError("mask allows a token that is not in the vocabulary");
+        mask.allowed.allow(token);
+      }
+      continue;
+    }
+    const std::vector<uint64_t> words = in.get_all<uint64_t>("mask");
+    const bool fits = words.size() == mask.allowed.words().size();
+    if (!fits || (vocab % 64 != 0 && words.back() >> (vocab % 64) != 0))
+      throw WireError("mask has another width than the vocabulary");
+    mask.allowed.allow(words);
+  }
+  in.finish();
+  return masks;
+}
+
+}  // namespace echelon
