@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
-#include <iterator>
 
 #include "engine/host_memory.h"
 #include "engine/model/open_model.h"
@@ -103,8 +102,8 @@ std::optional<ControlMessage> RankRunner::next_message(int timeout_ms) {
 
 /// Those of one micro-batch, which rank 0 sends in the order of micro-batches.
 std::vector<RowMask> RankRunner::wait_for_masks(uint64_t number, int64_t vocab) {
-  std::vector<RowMask> masks;
-  for (bool is_last = false; !is_last;) {
+  StepMasksInParts masks(number);
+  while (!masks.is_whole()) {
     ControlMessage message;
     {
       std::unique_lock lock(mutex_);
@@ -113,13 +112,9 @@ std::vector<RowMask> RankRunner::wait_for_masks(uint64_t number, int64_t vocab) 
       message = std::move(masks_.front());
       masks_.pop_front();
     }
-    StepMasks part = decode_step_masks(message.payload, vocab);
-    if (part.number != number)
-      throw WireError(fmt::format("masks of micro-batch {} came for micro-batch {}", part.number, number));
-    is_last = part.is_last;
-    std::move(part.masks.begin(), part.masks.end(), std::back_inserter(masks));
+    masks.add(decode_step_masks(message.payload, vocab));
   }
-  return masks;
+  return masks.take();
 }
 
 void RankRunner::send_status(RankPhase phase, double loaded_share) {

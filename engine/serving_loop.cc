@@ -243,6 +243,7 @@ void ServingEngine::send_masks() {
             sampling_ranks_[replica],
             {.kind = MessageKind::masks, .epoch = part.epoch, .number = part.number, .payload = encode(part)});
         part.masks.clear();
+        ++part.part;
       };
       for (const MaskedRow& row : wanted->rows) {
         RowMask& mask = part.masks.emplace_back();

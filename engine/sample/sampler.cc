@@ -248,7 +248,9 @@ void Sampler::mask(const SamplingState& state, int position, const TokenMask* al
         adjusted_[token] = kMinusInfinity;
       }
     }
-    const auto is_allowed = [&](TokenId token) { return token < allowed->width() && allowed->allows(token); };
+    const auto is_allowed = [&](TokenId token) {
+      return token >= 0 && token < allowed->width() && allowed->allows(token);
+    };
     must_end = allowed->count() == std::count_if(end_tokens_.begin(), end_tokens_.end(), is_allowed);
   }
   const auto forbid = [&](TokenId token) {

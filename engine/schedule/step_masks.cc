@@ -1,6 +1,10 @@
 #include "engine/schedule/step_masks.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <bit>
+#include <iterator>
 
 #include "engine/schedule/wire.h"
 
@@ -12,12 +16,23 @@ constexpr uint16_t kWireVersion = 5;          // as plans and results
 
 }  // namespace
 
+void StepMasksInParts::add(StepMasks part) {
+  if (part.number != number_ || part.part != next_part_) {
+    throw WireError(fmt::format("masks {}, part {}, came where masks {}, part {}, were expected", part.number,
+                                part.part, number_, next_part_));
+  }
+  ++next_part_;
+  is_whole_ = part.is_last;
+  std::move(part.masks.begin(), part.masks.end(), std::back_inserter(masks_));
+}
+
 std::vector<std::byte> encode(const StepMasks& masks) {
   WireWriter out;
   out.put(kMasksMagic);
   out.put(kWireVersion);
   out.put(masks.epoch);
   out.put(masks.number);
+  out.put(masks.part);
   out.put<uint8_t>(masks.is_last);
   out.put(static_cast<uint32_t>(masks.masks.size()));
   for (const RowMask& mask : masks.masks) {
@@ -49,6 +64,7 @@ StepMasks decode_step_masks(std::span<const std::byte> bytes, int64_t vocab) {
   StepMasks masks;
   masks.epoch = in.get<uint32_t>("epoch");
   masks.number = in.get<uint64_t>("number");
+  masks.part = in.get<uint32_t>("part");
   masks.is_last = in.get<uint8_t>("is last") != 0;
   constexpr uint64_t kLeastBytes = 13;
   const uint32_t count = in.get_count("masks", bytes.size() / kLeastBytes);

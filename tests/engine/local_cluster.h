@@ -60,6 +60,7 @@ class Collector : public RequestListener {
     for (const TokenLogprob& logprob : prompt_) all.emplace_back(logprob.token, logprob.logprob);
     return all;
   }
+  const std::vector<OutputToken>& tokens(int choice) const { return tokens_[choice]; }
   std::optional<FinishReason> finish(int choice = 0) const { return finish_[choice]; }
   int num_cached() const { return cached_; }
   int refused_with() const { return status_; }  ///< HTTP status, 0: not refused
@@ -128,6 +129,7 @@ class LocalCluster {
   }
 
   ServingEngine& engine() { return *engine_; }
+  std::shared_ptr<const ModelInfo> model() const { return engine_->model(); }
 
   void wait_until_ready() {
     for (int i = 0; i < 12000 && engine_->state() == EngineState::loading; ++i)

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/grammar/grammar.h"
+
 namespace echelon {
 namespace {
 
@@ -39,6 +41,49 @@ TEST(LocalCluster, SameBitsOnEveryLayout) {
     }
     cluster.expect_nothing_held();
   }
+}
+
+/// A grammar's masks follow the plans: with one stage a micro-batch is planned before the token of the one before is
+/// known. Constrained choices run beside others, with few blocks, and are texts of their grammar.
+TEST(LocalCluster, GrammarsHoldOnEveryLayout) {
+  const GrammarSource sources[] = {
+      {GrammarKind::regex, "[a-c]{2,5}-[0-9]+x"},
+      {GrammarKind::choice, R"(["left","right"])"},
+      {GrammarKind::json_schema,
+       R"({"type":"object","properties":{"a":{"type":"integer","maximum":99,"minimum":0},"b":{"enum":["x","yy"]}},"required":["a","b"]})"}};
+  std::vector<std::vector<std::pair<TokenId, float>>> expected;
+  EngineOptions options = small_options();
+  options.num_kv_blocks = 16;
+  int num_whole = 0;
+  for (const LayoutSizes sizes :
+       {LayoutSizes{}, LayoutSizes{.pp = 2}, LayoutSizes{.tp = 3}, LayoutSizes{.dp = 2, .tp = 2}}) {
+    LocalCluster cluster(options, sizes);
+    cluster.wait_until_ready();
+    std::vector<std::shared_ptr<Collector>> collectors;
+    for (int i = 0; i < 9; ++i) {
+      Request request = request_of(prompt_of(40 + 20 * i, i), 30, i % 2 == 0 ? 0.0f : 1.0f);
+      request.num_choices = 1 + i % 2;
+      request.sampling.ignore_eos = true;  // a grammar's end is the end
+      if (i < 6) request.grammar = cluster.model()->grammars->get(sources[i % 3]);
+      collectors.push_back(cluster.submit(std::move(request)));
+    }
+    for (size_t i = 0; i < collectors.size(); ++i) {
+      collectors[i]->wait();
+      const auto bits = collectors[i]->bits();
+      if (expected.size() == i) expected.push_back(bits);
+      EXPECT_EQ(bits, expected[i]) << "request " << i << ", tp " << sizes.tp << " pp " << sizes.pp << " dp "
+                                   << sizes.dp;
+      if (i >= 6) continue;
+      for (int choice = 0; choice <= static_cast<int>(i % 2); ++choice) {
+        Matcher matcher(cluster.model()->grammars->get(sources[i % 3]));
+        for (const OutputToken& token : collectors[i]->tokens(choice)) EXPECT_TRUE(matcher.advance(token.token));
+        num_whole += collectors[i]->finish(choice) == FinishReason::stop;
+        EXPECT_EQ(collectors[i]->finish(choice) == FinishReason::stop, matcher.may_end());
+      }
+    }
+    cluster.expect_nothing_held();
+  }
+  EXPECT_GE(num_whole, 16);
 }
 
 TEST(LocalCluster, PrefixHitsAndPreemptionChangeNoBit) {

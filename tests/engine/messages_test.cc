@@ -11,6 +11,7 @@
 
 #include "engine/rank_messages.h"
 #include "engine/schedule/micro_batch.h"
+#include "engine/schedule/step_masks.h"
 #include "engine/schedule/wire.h"
 #include "kernels/base/limits.h"
 
@@ -60,6 +61,21 @@ class Maker {
     std::vector<TokenId> ids(static_cast<size_t>(below(most + 1)));
     for (TokenId& id : ids) id = below(1 << 21);
     return ids;
+  }
+
+  static constexpr int kMaskWidth = 1003;
+  StepMasks step_masks() {
+    StepMasks masks{.epoch = static_cast<uint32_t>(random_()), .number = random_(), .masks = {}};
+    masks.part = static_cast<uint32_t>(below(3));
+    masks.is_last = below(2) == 0;
+    for (int n = below(4); n > 0; --n) {
+      RowMask& mask = masks.masks.emplace_back();
+      mask.slot = below(100);
+      mask.generation = static_cast<uint32_t>(random_());
+      mask.allowed = TokenMask(kMaskWidth);
+      for (int k = below(2) == 0 ? below(5) : 400; k > 0; --k) mask.allowed.allow(below(kMaskWidth));
+    }
+    return masks;
   }
 
   SamplingParams sampling() {
@@ -266,6 +282,15 @@ void expect_equal(const RankStatus& a, const RankStatus& b) {
             std::tie(y.resident_bytes, y.weight_bytes, y.kv_bytes, y.activation_bytes));
 }
 
+void expect_equal(const StepMasks& a, const StepMasks& b) {
+  EXPECT_EQ(std::tie(a.epoch, a.number, a.part, a.is_last), std::tie(b.epoch, b.number, b.part, b.is_last));
+  ASSERT_EQ(a.masks.size(), b.masks.size());
+  for (size_t i = 0; i < a.masks.size(); ++i) {
+    const RowMask &x = a.masks[i], &y = b.masks[i];
+    EXPECT_EQ(std::tie(x.slot, x.generation, x.allowed), std::tie(y.slot, y.generation, y.allowed));
+  }
+}
+
 void expect_equal(const StartOrder& a, const StartOrder& b) {
   EXPECT_EQ(a.num_blocks, b.num_blocks);
   EXPECT_EQ(a.end_tokens, b.end_tokens);
@@ -290,9 +315,14 @@ struct StartOrderWire {
   static StartOrder decode(const Bytes& bytes) { return decode_start_order(bytes); }
 };
 
+struct StepMasksWire {
+  static StepMasks make(Maker& maker) { return maker.step_masks(); }
+  static StepMasks decode(const Bytes& bytes) { return decode_step_masks(bytes, Maker::kMaskWidth); }
+};
+
 template <typename Wire>
 class Messages : public ::testing::Test {};
-using Wires = ::testing::Types<MicroBatchWire, StepResultWire, RankStatusWire, StartOrderWire>;
+using Wires = ::testing::Types<MicroBatchWire, StepResultWire, RankStatusWire, StartOrderWire, StepMasksWire>;
 TYPED_TEST_SUITE(Messages, Wires);
 
 TYPED_TEST(Messages, ComeBackAsTheyWereSent) {
@@ -436,6 +466,33 @@ TEST(MessageRanges, MoreTopLogprobsThanAllowedAreAnError) {
   decode_step_result(encode(result));
   result.rows[0].token.logprob->top.emplace_back();
   EXPECT_THROW(decode_step_result(encode(result)), WireError);
+}
+
+TEST(MessageRanges, MasksOfAnotherWidthOrOutOfOrderAreErrors) {
+  StepMasks masks{.number = 7, .masks = {}};
+  masks.masks.push_back({.slot = 1, .generation = 1, .allowed = TokenMask(100)});
+  for (const int count : {3, 100}) {
+    for (TokenId token = 100 - count; token < 100; ++token) masks.masks[0].allowed.allow(token);
+    const Bytes bytes = encode(masks);
+    EXPECT_NO_THROW(decode_step_masks(bytes, 100));
+    EXPECT_THROW(decode_step_masks(bytes, 99), WireError);
+    if (count == 100) {
+      EXPECT_THROW(decode_step_masks(bytes, 200), WireError);
+    }
+  }
+  masks.is_last = false;
+  StepMasksInParts parts(7);
+  parts.add(masks);
+  EXPECT_FALSE(parts.is_whole());
+  EXPECT_THROW(parts.add(masks), WireError) << "part 0 twice";
+  masks.part = 1;
+  masks.is_last = true;
+  parts.add(masks);
+  EXPECT_TRUE(parts.is_whole());
+  EXPECT_EQ(parts.take().size(), 2u);
+  StepMasksInParts others(8);
+  masks.part = 0;
+  EXPECT_THROW(others.add(masks), WireError) << "of another micro-batch";
 }
 
 TEST(MessageKinds, APlanIsNotAResult) {

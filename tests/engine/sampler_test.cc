@@ -281,6 +281,56 @@ TEST(MinTokens, IdsBeyondTheLogitsAreIgnoredAndNothingLeftIsNoToken) {
   EXPECT_EQ(sampler.sample(std::vector<float>{-kInfinity, 2, 1}, state, 0).token, kNoToken);
 }
 
+// --- masks ---
+
+TEST(Mask, NothingElseIsSampled) {
+  Sampler sampler({1});
+  std::mt19937_64 random(5);
+  for (const size_t vocab : {5u, 64u, 70u, 1000u}) {
+    for (int round = 0; round < 200; ++round) {
+      std::vector<float> logits(vocab);
+      for (float& logit : logits) logit = static_cast<float>(random() % 1000) / 100;
+      TokenMask mask(static_cast<int64_t>(vocab));
+      for (int n = 1 + static_cast<int>(random() % 3); n > 0; --n) mask.allow(static_cast<TokenId>(random() % vocab));
+      SamplingState state({.temperature = round % 2 == 0 ? 0.0f : 3.0f, .top_p = round % 3 == 0 ? 0.9f : 1.0f}, 0, 0,
+                          {});
+      state.params.seed = random();
+      const TokenId token = sampler.sample(logits, state, 0, &mask).token;
+      ASSERT_GE(token, 0);
+      ASSERT_TRUE(mask.allows(token)) << token << " of " << vocab;
+      if (round % 2 != 0) continue;
+      for (size_t other = 0; other < vocab; ++other) {
+        if (mask.allows(static_cast<TokenId>(other))) {
+          ASSERT_GE(logits[token], logits[other]);
+        }
+      }
+    }
+  }
+}
+
+TEST(Mask, ComesBeforeTheOthersAndNothingLeftIsNoToken) {
+  Sampler sampler({1});
+  const std::vector<float> logits{0, 5, 4, 3};
+  TokenMask mask(4);
+  mask.allow(2);
+  mask.allow(3);
+  EXPECT_EQ(sampler.sample(logits, SamplingState({.temperature = 0}, 0, 0, {}), 0, &mask).token, 2);
+  EXPECT_EQ(sampler.sample(logits, SamplingState({.temperature = 0, .bad_words = {{2}}}, 0, 0, {}), 0, &mask).token, 3);
+  const SamplingState none({.temperature = 0, .allowed_token_ids = {0}}, 0, 0, {});
+  EXPECT_EQ(sampler.sample(logits, none, 0, &mask).token, kNoToken);
+}
+
+TEST(Mask, WhereOnlyTheEndIsLeftMinTokensDoNotKeepItAway) {
+  Sampler sampler({1, -1, 99});
+  const std::vector<float> logits{0, 5, 4, 3};
+  const SamplingState state({.temperature = 0, .min_tokens = 10}, 0, 0, {});
+  TokenMask mask(4);
+  mask.allow(1);
+  EXPECT_EQ(sampler.sample(logits, state, 0, &mask).token, 1);
+  mask.allow(3);
+  EXPECT_EQ(sampler.sample(logits, state, 0, &mask).token, 3);
+}
+
 // --- log-probabilities ---
 
 TEST(Logprob, IsTheLogSoftmaxOfTheRawLogitsWithItsRank) {

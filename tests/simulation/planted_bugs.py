@@ -46,6 +46,18 @@ BUGS = {  # name: (file, the text, the bug)
         "sequence.num_output() > sequence.sampling.min_tokens)",
         "sequence.num_output() > sequence.sampling.min_tokens + 1)",
     ),
+    "a mask for the token before": (
+        SCHEDULER,
+        "static_cast<int>(find(row.sequence)->tokens.size()) == row.position;",
+        "static_cast<int>(find(row.sequence)->tokens.size()) >= row.position - 1;",
+    ),
+    "no mask after a sequence has ended": (
+        SCHEDULER,
+        "  std::erase_if(front.rows, [&](const MaskedRow& row) { return find(row.sequence) == nullptr; });\n",
+        "  if (std::erase_if(front.rows, [&](const MaskedRow& row) { return find(row.sequence) == nullptr; }) > 0 &&\n"
+        "      front.rows.empty())\n    masked_.pop_front();\n  if (masked_.empty()) return std::nullopt;\n",
+    ),
+    "masks are given to the wrong rows": (STAGE, "each.masked && each.slot == mask.slot", "each.masked && each.slot >= 0"),
     "results in any order": (SCHEDULER, "in_flight_.front().number != result.number", "false"),
     "a result's rows in another order": (
         STAGE,

@@ -8,6 +8,7 @@
 
 #include "engine/sample/sampler.h"
 #include "engine/schedule/micro_batch.h"
+#include "engine/schedule/step_masks.h"
 #include "engine/schedule/wire.h"
 #include "kernels/base/check.h"
 #include "kernels/base/limits.h"
@@ -37,8 +38,23 @@ std::vector<TokenId> end_tokens() { return {kEndToken}; }
 
 }  // namespace
 
+TokenMask allowed_after(std::span<const TokenId> tokens) {
+  const uint64_t state = mix(static_cast<uint64_t>(tokens.back()), tokens.size());
+  TokenMask mask(kVocab);
+  if (state % 64 == 0) {
+    mask.allow(kEndToken);
+    return mask;
+  }
+  for (TokenId token = 0; token < kVocab; ++token) {
+    const bool may_be = token != kEndToken || state % 8 == 1;
+    if (may_be && mix(state, static_cast<uint64_t>(token)) % 4 == 0) mask.allow(token);
+  }
+  mask.allow(static_cast<TokenId>(1 + state % (kVocab - 1)));
+  return mask;
+}
+
 std::vector<TokenId> tokens_alone(const std::vector<TokenId>& prompt, const SamplingParams& sampling, int choice,
-                                  int num_stages) {
+                                  bool masked, int num_stages) {
   std::vector<TokenId> tokens = prompt, output;
   std::vector<uint64_t> seen(static_cast<size_t>(num_stages), kNoTokens);
   SamplingState state(sampling, choice, static_cast<int>(prompt.size()), prompt);
@@ -51,13 +67,15 @@ std::vector<TokenId> tokens_alone(const std::vector<TokenId>& prompt, const Samp
     }
     if (position + 1 < tokens.size()) continue;
     put_logits(hidden, logits);
-    const TokenId token = sampler.sample(logits, state, static_cast<int>(position) + 1).token;
+    const TokenMask mask = masked ? allowed_after(tokens) : TokenMask();
+    const TokenId token = sampler.sample(logits, state, static_cast<int>(position) + 1, masked ? &mask : nullptr).token;
     state.note_output(token);
     tokens.push_back(token);
     output.push_back(token);
     const auto& stops = sampling.stop_token_ids;
     const bool stopped = (token == kEndToken && !sampling.ignore_eos) || std::count(stops.begin(), stops.end(), token);
     const int num_output = static_cast<int>(output.size());
+    if (masked && token == kEndToken) return output;
     if ((stopped && num_output > sampling.min_tokens) || num_output >= sampling.max_tokens) return output;
   }
 }
@@ -149,7 +167,13 @@ SimulatedRank::SimulatedRank(const RankOptions& options, Streams& streams)
 
 SimulatedRank::~SimulatedRank() = default;
 
-std::vector<std::byte> SimulatedRank::run(std::span<const std::byte> plan, uint32_t stage_us) {
+bool SimulatedRank::has_masked_rows(std::span<const std::byte> plan) {
+  const MicroBatch batch = decode_micro_batch(plan);
+  return std::any_of(batch.rows.begin(), batch.rows.end(), [](const PlanRow& row) { return row.masked; });
+}
+
+std::vector<std::byte> SimulatedRank::run(std::span<const std::byte> plan,
+                                          std::span<const std::vector<std::byte>> masks, uint32_t stage_us) {
   const MicroBatch batch = decode_micro_batch(plan);
   if (batch.number != last_number_ + 1) {
     throw WireError(fmt::format("plan {} came after plan {}", batch.number, last_number_));
@@ -160,7 +184,12 @@ std::vector<std::byte> SimulatedRank::run(std::span<const std::byte> plan, uint3
     ECHELON_CHECK(slot.generation > newest, "slot {} has generation {} again", slot.slot, slot.generation);
     newest = slot.generation;
   }
-  std::optional<StepResult> result = stage_->run(batch);
+  const auto take_masks = [&] {
+    StepMasksInParts parts(batch.number);
+    for (const std::vector<std::byte>& bytes : masks) parts.add(decode_step_masks(bytes, kVocab));
+    return parts.take();
+  };
+  std::optional<StepResult> result = stage_->run(batch, {}, take_masks);
   if (result) result->stage_us = stage_us;
   return result ? encode(*result) : std::vector<std::byte>();
 }

@@ -14,6 +14,7 @@
 
 #include "engine/model/layer_runner.h"
 #include "engine/stage/stage.h"
+#include "engine/token_mask.h"
 #include "kernels/base/token.h"
 
 namespace echelon::simulation {
@@ -21,9 +22,12 @@ namespace echelon::simulation {
 inline constexpr int64_t kVocab = 64;
 inline constexpr TokenId kEndToken = 0;
 
+/// What a made-up grammar allows behind these tokens; now and then the end alone.
+TokenMask allowed_after(std::span<const TokenId> tokens);
+
 /// What one sequence must get: its prompt run alone through stages that keep all tokens in a row.
 std::vector<TokenId> tokens_alone(const std::vector<TokenId>& prompt, const SamplingParams& sampling, int choice,
-                                  int num_stages);
+                                  bool masked, int num_stages);
 
 /// Residual streams on their way: [from][to], in order. Whoever receives must know that something has come.
 using Streams = std::map<std::pair<int, int>, std::deque<std::vector<std::byte>>>;
@@ -40,8 +44,12 @@ class SimulatedRank {
   ~SimulatedRank();
 
   /// A plan's bytes, as RankRunner takes them: throws WireError for what it must not run. The stage before must have
-  /// run it. The encoded result on the last stage, which says that it took stage_us, else nothing.
-  std::vector<std::byte> run(std::span<const std::byte> plan, uint32_t stage_us);
+  /// run it. The encoded result on the last stage, which says that it took stage_us, else nothing. masks: encoded, all
+  /// that the plan waits for.
+  std::vector<std::byte> run(std::span<const std::byte> plan, std::span<const std::vector<std::byte>> masks,
+                             uint32_t stage_us);
+  /// On the last stage: does it have to wait for masks?
+  static bool has_masked_rows(std::span<const std::byte> plan);
 
  private:
   class HashLayers;

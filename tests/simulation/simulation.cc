@@ -6,6 +6,7 @@
 #include <random>
 
 #include "engine/schedule/replica.h"
+#include "engine/schedule/step_masks.h"
 #include "engine/schedule/virtual_clock.h"
 #include "engine/schedule/wire.h"
 #include "kernels/base/limits.h"
@@ -34,7 +35,7 @@ struct Request {
   int choice = 0, priority = 0, prompt_logprobs = 0;
   TenantId tenant = 0;
   uint64_t salt = 0;
-  bool finished = false;
+  bool masked = false, finished = false;
 };
 
 class Simulation {
@@ -91,7 +92,7 @@ class Simulation {
     Rank(const RankOptions& options, Streams& streams) : rank(options, streams) {}
     SimulatedRank rank;
     FrameDecoder decoder{kJob, kMaxPayloadBytes};
-    std::deque<ControlMessage> plans;
+    std::deque<ControlMessage> plans, masks;
     int num_inputs = 0;  ///< residual streams that have come and were not run
     bool busy = false;
     int pace = 1;
@@ -149,6 +150,7 @@ class Simulation {
     const auto tenant = static_cast<TenantId>(below(3));
     const bool wants_prompt = below(5) == 0;
     const auto salt = static_cast<uint64_t>(below(4) == 0);
+    const bool masked = below(3) == 0;
     const SequenceId first = next_id_;
     std::vector<Sequence> choices;
     for (int i = 0; i < num_choices; ++i) {
@@ -162,6 +164,7 @@ class Simulation {
                  .order = next_id_};
       s.sampling = sampling;
       s.sampling.num_prompt_logprobs = wants_prompt && i == 0 ? 0 : -1;
+      s.masked = masked;
       s.tokens = prompt;
       s.num_prompt = static_cast<int>(prompt.size());
       requests_[next_id_++] = {.prompt = prompt,
@@ -170,7 +173,8 @@ class Simulation {
                                .choice = i,
                                .priority = priority,
                                .tenant = tenant,
-                               .salt = salt};
+                               .salt = salt,
+                               .masked = masked};
       choices.push_back(std::move(s));
     }
     scheduler_.add(std::move(choices));
@@ -216,12 +220,35 @@ class Simulation {
     while (true) {
       const std::optional<MicroBatch> batch = replica_.next(static_cast<double>(clock_.now()));
       check_admissions();
-      if (!batch) return wake_later();
+      if (!batch) {
+        send_masks();
+        return wake_later();
+      }
       require(static_cast<int>(batch->tokens.size()) <= options_.max_batch_tokens, "a plan beyond its budget");
       require(scheduler_.num_in_flight() <= options_.depth, "more plans in flight than there may be");
       for (int rank = 0; rank < num_stages_; ++rank) {
         send(rank, {.kind = MessageKind::plan, .number = batch->number, .payload = encode(*batch)});
       }
+    }
+  }
+
+  void send_masks() {
+    while (const std::optional<MaskedRows> wanted = scheduler_.next_masked()) {
+      StepMasks part{.number = wanted->number, .masks = {}};
+      const auto send_part = [&](bool is_last) {
+        part.is_last = is_last;
+        send(num_stages_ - 1, {.kind = MessageKind::masks, .number = part.number, .payload = encode(part)});
+        part.masks.clear();
+        ++part.part;
+      };
+      for (const MaskedRow& row : wanted->rows) {
+        const Sequence* sequence = scheduler_.find(row.sequence);
+        require(sequence != nullptr, "a mask is wanted for a sequence that has ended");
+        part.masks.push_back(
+            {.slot = row.slot, .generation = row.generation, .allowed = allowed_after(sequence->tokens)});
+        if (below(4) == 0) send_part(false);
+      }
+      send_part(true);
     }
   }
 
@@ -291,7 +318,8 @@ class Simulation {
 
   void check_finished(SequenceId id, Request& request) {
     request.finished = true;
-    const std::vector<TokenId> expected = tokens_alone(request.prompt, request.sampling, request.choice, num_stages_);
+    const std::vector<TokenId> expected =
+        tokens_alone(request.prompt, request.sampling, request.choice, request.masked, num_stages_);
     require(request.output == expected, fmt::format("sequence {} got {} tokens, not the {} it gets alone", id,
                                                     request.output.size(), expected.size()));
     const int due = request.sampling.num_prompt_logprobs >= 0 ? static_cast<int>(request.prompt.size()) - 1 : 0;
@@ -329,7 +357,8 @@ class Simulation {
         if (link == num_stages_) {
           take_result(message);
         } else {
-          ranks_[static_cast<size_t>(link)]->plans.push_back(std::move(message));
+          Rank& rank = *ranks_[static_cast<size_t>(link)];
+          (message.kind == MessageKind::masks ? rank.masks : rank.plans).push_back(std::move(message));
           run_rank(link);
         }
       }
@@ -338,9 +367,24 @@ class Simulation {
 
   // --- ranks ---
 
+  /// Nothing when the rank has to wait for some.
+  std::optional<std::vector<std::vector<std::byte>>> masks_for_next(int index) {
+    Rank& rank = *ranks_[static_cast<size_t>(index)];
+    std::vector<std::vector<std::byte>> masks;
+    if (index + 1 < num_stages_ || !SimulatedRank::has_masked_rows(rank.plans.front().payload)) return masks;
+    const auto is_last = [](const ControlMessage& each) { return decode_step_masks(each.payload, kVocab).is_last; };
+    const auto last = std::find_if(rank.masks.begin(), rank.masks.end(), is_last);
+    if (last == rank.masks.end()) return std::nullopt;
+    for (auto each = rank.masks.begin(); each != last + 1; ++each) masks.push_back(std::move(each->payload));
+    rank.masks.erase(rank.masks.begin(), last + 1);
+    return masks;
+  }
+
   void run_rank(int index) {
     Rank& rank = *ranks_[static_cast<size_t>(index)];
     if (rank.busy || rank.plans.empty() || (index > 0 && rank.num_inputs == 0)) return;
+    const std::optional<std::vector<std::vector<std::byte>>> masks = masks_for_next(index);
+    if (!masks) return;
     const ControlMessage plan = std::move(rank.plans.front());
     rank.plans.pop_front();
     if (index > 0) --rank.num_inputs;
@@ -348,7 +392,7 @@ class Simulation {
     const int ticks = rank.pace * (1 + below(10));
     // What a stage says of its time is anything at all now and then.
     const std::vector<std::byte> result =
-        rank.rank.run(plan.payload, 1'000'000 * static_cast<uint32_t>(below(8) == 0 ? below(4000) : ticks));
+        rank.rank.run(plan.payload, *masks, 1'000'000 * static_cast<uint32_t>(below(8) == 0 ? below(4000) : ticks));
     const uint64_t done = clock_.now() + static_cast<uint64_t>(ticks);
     if (options_.feed_back) {
       clock_.at((clock_.now() + done) / 2, [this, number = plan.number] {
