@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
-"""Uses a running server through the official `openai` client: models, chats, responses, completions, streams and typed
-errors.
+"""Uses a running server through the official `openai` client: models, chats, responses, completions, streams, structured
+answers and typed errors.
 
 Exit code 0 when everything holds; otherwise 1 and one line that says what did not.
 Usage: openai_client.py --base-url http://127.0.0.1:8000/v1 --model NAME [--api-key KEY]
 """
 import argparse
+import enum
+import json
+import re
 import sys
 
 import openai
+import pydantic
 from openai.types import responses as events
 
 MESSAGES = [{"role": "user", "content": "Name three colours."}]
@@ -175,6 +179,51 @@ def check_choosing(client, model):
     check(len(best.choices) == 1 and best.usage.completion_tokens > 3, f"best_of 4 gave {best}")
 
 
+class Colour(enum.Enum):
+    RED = "red"
+    GREEN = "green"
+
+
+class Part(pydantic.BaseModel):
+    name: str = pydantic.Field(max_length=12)
+    count: int = pydantic.Field(ge=1, le=99)
+
+
+class Car(pydantic.BaseModel):
+    colour: Colour
+    electric: bool
+    owner: str | None = pydantic.Field(max_length=12)
+    parts: list[Part] = pydantic.Field(max_length=2)
+
+
+def check_structured(client, model):
+    """Every answer that ends is what was asked for, greedy or not, streamed or not, also of several at a time."""
+    ask = [{"role": "user", "content": "Describe a car."}]
+    for temperature in (0, 1.5):
+        settings = dict(model=model, messages=ask, temperature=temperature, seed=5, max_tokens=300)
+        answer = client.chat.completions.parse(**settings, n=2, response_format=Car)
+        for choice in answer.choices:
+            check(choice.finish_reason == "stop" and isinstance(choice.message.parsed, Car), f"parsed: {choice}")
+        with client.chat.completions.stream(**settings, response_format=Car) as stream:
+            final = stream.get_final_completion().choices[0].message
+        check(final.content == answer.choices[0].message.content, "streamed, a structured answer is another one")
+        parsed = client.responses.parse(model=model, input=ask, text_format=Car, temperature=temperature,
+                                        max_output_tokens=300, extra_body={"seed": 5})
+        check(parsed.output_parsed == answer.choices[0].message.parsed, f"/v1/responses parsed {parsed.output_parsed}")
+        anything = client.chat.completions.create(**settings, response_format={"type": "json_object"}).choices[0]
+        if anything.finish_reason == "stop":
+            check(isinstance(json.loads(anything.message.content), dict), f"no object: {anything.message.content}")
+        text = lambda **outputs: client.completions.create(  # noqa: E731
+            model=model, prompt="It is", temperature=temperature, seed=5, max_tokens=60, logprobs=1,
+            extra_body={"structured_outputs": outputs}).choices[0].text
+        check(text(choice=["hot", "cold"]) in ("hot", "cold"), "a choice is none of its list")
+        check(re.fullmatch(r"\d{2}:\d{2}", text(regex=r"\d{2}:\d{2}")), "a text does not match its regex")
+        check(re.fullmatch("(ab){1,3}!", text(grammar='root ::= "ab"{1,3} "!"')), "a text is not of its grammar")
+    error = expect(openai.BadRequestError, "invalid_grammar", lambda: client.completions.create(
+        model=model, prompt="It is", extra_body={"structured_outputs": {"json": {"not": {}}}}))
+    check(error.param == "structured_outputs.json", f"the parameter at fault is {error.param!r}")
+
+
 def check_errors(client, model, has_key):
     if has_key:
         expect(openai.AuthenticationError, "invalid_api_key",
@@ -204,10 +253,11 @@ def main():
         check_responses(client, arguments.model)
         check_completion(client, arguments.model)
         check_choosing(client, arguments.model)
+        check_structured(client, arguments.model)
         check_errors(client, arguments.model, bool(arguments.api_key))
     except openai.APIError as error:
         check(False, f"unexpected {type(error).__name__}: {error}")
-    print("openai client: models, chats, responses, completions, streams, lists of tokens and errors hold")
+    print("openai client: models, chats, responses, completions, streams, lists of tokens, structured answers and errors hold")
 
 
 if __name__ == "__main__":
