@@ -1,6 +1,5 @@
 // Routing, keys, CORS, and the endpoints. Errors of every endpoint leave through refusal().
-// Only paths under /v1, /tokenize and /detokenize ask for a key; health, metrics, /debug/pipeline and version are open,
-// as in vLLM.
+// Every path asks for a key but health, metrics, /debug/pipeline and version, which are open, as in vLLM.
 #include "frontend/api.h"
 
 #include <fmt/format.h>
@@ -25,7 +24,6 @@
 #include "frontend/refusals.h"
 #include "frontend/responses/responses_answer.h"
 #include "frontend/responses/responses_request.h"
-#include "kernels/base/check.h"
 
 namespace echelon {
 namespace {
@@ -77,9 +75,8 @@ std::string allowed_methods(const Route& route) {
   return route.method == "GET" ? "GET, HEAD, OPTIONS" : fmt::format("{}, OPTIONS", route.method);
 }
 
-bool is_guarded(std::string_view path, const Route* route) {
-  return route != nullptr ? route->guarded : path == "/v1" || path.starts_with("/v1/");
-}
+/// What is not there is guarded, too: without a key nobody finds out what is.
+bool is_guarded(const Route* route) { return route == nullptr || route->guarded; }
 
 HttpResponse json_response(const json::object& body, int status = 200) {
   HttpResponse response;
@@ -100,16 +97,8 @@ int64_t unix_seconds() {
 
 }  // namespace
 
-bool equal_in_constant_time(std::string_view left, std::string_view right) {
-  if (right.empty()) return left.empty();
-  unsigned difference = left.size() != right.size();
-  for (size_t i = 0; i < left.size(); ++i)
-    difference |= static_cast<unsigned char>(left[i]) ^ static_cast<unsigned char>(right[i % right.size()]);
-  return difference == 0;
-}
-
-Api::Api(const ServerOptions& options, Engine& engine, const HttpMetrics& metrics)
-    : options_(options), engine_(engine), metrics_(metrics) {}
+Api::Api(const ServerOptions& options, const KeyRing& keys, Engine& engine, const HttpMetrics& metrics)
+    : options_(options), keys_(keys), engine_(engine), metrics_(metrics) {}
 
 HttpResponse Api::refusal(const RequestError& error) const {
   HttpResponse response = json_response(error_body(error), error.http_status);
@@ -121,20 +110,9 @@ HttpResponse Api::refusal(const RequestError& error) const {
 }
 
 RequestResult<std::string> Api::tenant_of(const HttpRequest& request) const {
-  if (options_.api_keys.empty()) return std::string();
-  constexpr std::string_view kScheme = "bearer ";
-  const std::string_view authorization = request.authorization;
-  const auto same_letter = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; };
-  const bool has_scheme =
-      authorization.size() >= kScheme.size() && std::equal(kScheme.begin(), kScheme.end(), authorization.begin(),
-                                                           [&](char b, char a) { return same_letter(a, b); });
-  const std::string_view key = has_scheme ? authorization.substr(kScheme.size()) : std::string_view(request.api_key);
-  size_t known = 0;
-  for (size_t i = 0; i < options_.api_keys.size(); ++i) {  // all of them, so that the time does not tell which
-    const bool same = equal_in_constant_time(key, options_.api_keys[i]);
-    known = same ? i + 1 : known;
-  }
-  if (known > 0) return fmt::format("key {}", known);
+  if (!keys_.asks()) return std::string();
+  const std::string_view key = presented_key(request.authorization, request.api_key);
+  if (auto owner = keys_.find(key)) return std::move(owner->id);
   return http_refusal(401,
                       !key.empty() ? "Incorrect API key provided."
                                    : "You didn't provide an API key. Use the header Authorization: Bearer KEY.",
@@ -178,7 +156,7 @@ asio::awaitable<HttpResponse> Api::route(HttpRequest request) {
     if (request.path == "*") co_return options_answer(request, "GET, HEAD, POST, OPTIONS");
     if (route != nullptr) co_return options_answer(request, allowed_methods(*route));
   }
-  if (is_guarded(request.path, route)) {
+  if (is_guarded(route)) {
     auto tenant = tenant_of(request);
     if (tenant.has_error()) co_return refusal(tenant.error());
     request.tenant = std::move(*tenant);

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "engine/engine.h"
+#include "frontend/access/api_keys.h"
 #include "frontend/http/message.h"
 #include "frontend/http/options.h"
 #include "frontend/metrics/http_metrics.h"
@@ -17,10 +18,10 @@
 
 namespace echelon {
 
-/// Any io thread, for several sessions at once. `engine`, `metrics` and the pool must outlive it.
+/// Any io thread, for several sessions at once. `keys`, `engine`, `metrics` and the pool must outlive it.
 class Api final : public RequestHandler {
  public:
-  Api(const ServerOptions& options, Engine& engine, const HttpMetrics& metrics);
+  Api(const ServerOptions& options, const KeyRing& keys, Engine& engine, const HttpMetrics& metrics);
   /// Before the first request. For bodies above ServerOptions::inline_body_bytes.
   void set_text_pool(boost::asio::thread_pool& pool) { text_pool_ = &pool; }
   /// From now on everything but health, metrics and version is refused with 503.
@@ -53,8 +54,7 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> route(HttpRequest request);
   HttpResponse options_answer(const HttpRequest& request, std::string allow) const;
   void add_cors(const std::string& origin, HttpResponse& response) const;
-  /// Whose key it is ("key 1", ..), empty when none is asked for. The key comes as "Authorization: Bearer", or as
-  /// x-api-key.
+  /// Whose key it is (ApiKey::id), empty when none is asked for.
   RequestResult<std::string> tenant_of(const HttpRequest& request) const;
   RequestResult<std::shared_ptr<const ModelInfo>> loaded_model() const;
 
@@ -69,13 +69,11 @@ class Api final : public RequestHandler {
                                                 MakeAnswer make_answer);
 
   const ServerOptions options_;
+  const KeyRing& keys_;
   Engine& engine_;
   const HttpMetrics& metrics_;
   boost::asio::thread_pool* text_pool_ = nullptr;
   std::atomic<bool> draining_{false};
 };
-
-/// In a time that depends on the lengths alone.
-bool equal_in_constant_time(std::string_view left, std::string_view right);
 
 }  // namespace echelon

@@ -1,17 +1,39 @@
-// Wires the parts in the order in which they need each other: counters, endpoints, server.
+// Wires the parts in the order in which they need each other: counters, keys, endpoints, server.
 // Destruction runs the other way round, so that no session outlives what it uses.
 #include "frontend/front_end.h"
 
+#include "kernels/base/error.h"
+#include "kernels/base/log.h"
+
 namespace echelon {
+namespace {
+
+/// What is kept of the options for long holds no key in clear.
+ServerOptions without_keys(ServerOptions options) {
+  options.api_keys.clear();
+  return options;
+}
+
+}  // namespace
 
 FrontEnd::FrontEnd(const ServerOptions& options, Engine& engine)
-    : api_(options, engine, metrics_), server_(options, api_, metrics_) {
+    : keys_(options.api_keys, options.api_key_file),
+      api_(without_keys(options), keys_, engine, metrics_),
+      server_(without_keys(options), api_, metrics_) {
   api_.set_text_pool(server_.text_pool());
 }
 
 void FrontEnd::drain() {
   api_.drain();
   server_.drain();
+}
+
+void FrontEnd::reload() {
+  try {
+    keys_.reload();
+  } catch (const Error& fault) {
+    log::error("{}; the keys of before still count", fault.what());
+  }
 }
 
 }  // namespace echelon

@@ -13,7 +13,8 @@ namespace echelon {
 /// start and stop are called once, by one thread; the others by any thread. No exit, no signals: those are launch's.
 class FrontEnd {
  public:
-  /// `engine` must outlive the front end and may still be loading. Throws Error(Part::frontend) for bad options.
+  /// `engine` must outlive the front end and may still be loading. Throws Error(Part::frontend) for bad options, files
+  /// that they name included.
   FrontEnd(const ServerOptions& options, Engine& engine);
   ~FrontEnd() { stop(); }
 
@@ -23,6 +24,9 @@ class FrontEnd {
   uint16_t port() const { return server_.port(); }
   /// New requests get 503 with Retry-After and Connection: close; running ones finish. Returns at once.
   void drain();
+  /// Reads again the files that the options name. What a file that is at fault said before still counts, and the log
+  /// says so.
+  void reload();
   /// True when every request has been answered in full; false when that took longer than `timeout`.
   bool wait_idle(std::chrono::milliseconds timeout) const { return server_.wait_idle(timeout); }
   /// Closes every connection, cancels what still runs in the engine, joins the threads.
@@ -32,6 +36,7 @@ class FrontEnd {
 
  private:
   HttpMetrics metrics_;
+  KeyRing keys_;
   Api api_;
   HttpServer server_;
 };

@@ -19,7 +19,9 @@ struct ServeOptions {
   std::string served_model_name;              ///< empty: from the model's path
   std::string host = "127.0.0.1";             ///< address the HTTP server binds
   int port = 8000;                            ///< 0: any free port
-  std::vector<std::string> api_keys;          ///< empty: no key is asked for
+  std::vector<std::string> api_keys;          ///< in clear
+  std::string api_key_file;                   ///< empty: none
+  bool require_api_key = true;                ///< a key is made when others reach the server and none is given
   int tensor_parallel_size = 0;               ///< 0: choose
   int pipeline_parallel_size = 0;             ///< 0: choose
   int data_parallel_size = 0;                 ///< 0: choose

@@ -15,7 +15,8 @@ struct ServerOptions {
   uint16_t port = 8000;                      ///< 0: any free one, see HttpServer::port()
   int threads = 2;                           ///< io threads; at least 1
   int text_threads = 1;                      ///< for large bodies: JSON, templates, tokenising
-  std::vector<std::string> api_keys;         ///< empty: no key is asked for
+  std::vector<std::string> api_keys;         ///< in clear; with api_key_file empty, too: no key is asked for
+  std::string api_key_file;                  ///< as access/api_keys.h has it
   bool prefix_cache_per_key = true;          ///< keys share no prefixes
   std::vector<std::string> allowed_origins;  ///< CORS; empty: off; "*": any origin
 

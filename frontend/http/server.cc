@@ -14,6 +14,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <random>
 
+#include "frontend/http/listen.h"
 #include "frontend/http/session.h"
 #include "frontend/refusals.h"
 #include "kernels/base/check.h"
@@ -57,10 +58,8 @@ void HttpServer::start() {
   ECHELON_CHECK(!started_);
   const auto& options = state_.options;
   const std::string where = fmt::format("{}:{}", options.host, options.port);
+  const tcp::endpoint endpoint = resolve_listen(options.host, options.port);
   try {
-    tcp::resolver resolver(io_);
-    const auto found = resolver.resolve(options.host, std::to_string(options.port), tcp::resolver::passive);
-    const tcp::endpoint endpoint = found.begin()->endpoint();
     acceptor_.emplace(accept_strand_);
     acceptor_->open(endpoint.protocol());
     acceptor_->set_option(asio::socket_base::reuse_address(true));

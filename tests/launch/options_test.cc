@@ -140,6 +140,15 @@ TEST(Options, ApiKeysFromEverySource) {
   EXPECT_THAT(printed, HasSubstr("# api-key: [\"***\"]"));
 }
 
+TEST(Options, NobodyAndSomebodyExcludeEachOther) {
+  EXPECT_TRUE(parse({"m"}).require_api_key);
+  EXPECT_FALSE(parse({"m", "--no-api-key"}).require_api_key);
+  EXPECT_FALSE(parse({"m", "--no-require-api-key"}).require_api_key);
+  EXPECT_EQ(parse({"m", "--api-key-file", "/k"}).api_key_file, "/k");
+  EXPECT_THAT(error_of({"m", "--no-api-key", "--api-key-file", "/k"}), HasSubstr("--no-api-key excludes"));
+  EXPECT_THAT(error_of({"m", "--no-api-key"}, {{"ECHELON_API_KEY", "k"}}), HasSubstr("--no-api-key excludes"));
+}
+
 TEST_F(OptionFile, FlagsWinOverEnvironmentOverFile) {
   const std::string path = write("model: from_file\nport: 1\nmax_num_seqs: 7\nseed: 5\n");
   const Environment environment{{"ECHELON_PORT", "2"}, {"ECHELON_SEED", "6"}, {"ECHELON_HOST", ""}};

@@ -1,0 +1,23 @@
+// Option by option; and when a server without a key is an accident rather than a wish.
+#include "launch/server_settings.h"
+
+#include "frontend/http/listen.h"
+
+namespace echelon {
+
+ServerOptions server_options(const ServeOptions& options) {
+  ServerOptions server;
+  server.host = options.host;
+  server.port = static_cast<uint16_t>(options.port);
+  server.api_keys = options.api_keys;
+  server.api_key_file = options.api_key_file;
+  server.prefix_cache_per_key = options.prefix_cache_per_key;
+  return server;
+}
+
+bool needs_api_key(const ServeOptions& options) {
+  if (!options.require_api_key || !options.api_keys.empty() || !options.api_key_file.empty()) return false;
+  return !resolve_listen(options.host, static_cast<uint16_t>(options.port)).address().is_loopback();
+}
+
+}  // namespace echelon

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Who may use a server that others can reach: keys from a file, read again on SIGHUP, and the key it makes when there is
+none."""
+import pathlib
+import signal
+import stat
+import tempfile
+import unittest
+
+import server as system
+
+
+class Access(unittest.TestCase):
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory(prefix="echelon-access-")
+        self.addCleanup(holder.cleanup)
+        self.folder = pathlib.Path(holder.name)
+
+    def write(self, name, text, mode=0o600):
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    def status(self, server, key):
+        server.api_key = key
+        return server.get("/v1/models").status
+
+    def test_a_key_is_made_where_others_reach_the_server(self):
+        variables = {"XDG_CACHE_HOME": str(self.folder), "HOME": "/nowhere"}
+        with system.Server(arguments=["--host", "0.0.0.0"], environment=variables) as server:
+            server.wait_ready()
+            self.assertEqual(self.status(server, None), 401)
+            [path] = (self.folder / "echelon/keys").iterdir()
+            self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+            key = path.read_text().strip()
+            self.assertEqual(self.status(server, key), 200)
+            self.assertIn(str(path), server.log())
+            self.assertNotIn(key, server.log())
+            self.assertEqual(server.drain(), 0)
+            self.assertFalse(path.exists())
+
+    def test_keys_are_read_again(self):
+        keys = self.write("keys", "alice:one\n")
+        with system.Server(arguments=["--api-key-file", keys]) as server:
+            server.wait_ready()
+            self.assertEqual([self.status(server, key) for key in (None, "one", "two")], [401, 200, 401])
+            self.write("keys", "alice:two\n")
+            server.signal_rank(0, signal.SIGHUP)
+            system.wait_until(lambda: self.status(server, "two") == 200, 10, "the new key counts")
+            self.assertEqual(self.status(server, "one"), 401)
+            self.write("keys", "alice:three\n", 0o644)
+            server.signal_rank(0, signal.SIGHUP)
+            system.wait_until(lambda: "chmod 600" in server.log(), 10, "the log says what to do")
+            self.assertEqual([self.status(server, key) for key in ("two", "three")], [200, 401])
+            self.assertEqual(server.drain(), 0)
+
+    def test_a_faulty_key_file_ends_the_start(self):
+        keys = self.write("keys", "alice:one\n", 0o640)
+        with system.Server(num_ranks=2, arguments=["--api-key-file", keys]) as server:
+            self.assertNotEqual(server.wait_exit(30), 0)
+            self.assertIn(f"chmod 600 {keys}", server.log())
+            self.assertNotIn("alice:one", server.log())
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
