@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <vector>
 
 #include "engine/engine.h"
 #include "frontend/api.h"
@@ -20,8 +21,10 @@ class FrontEnd {
 
   /// Binds and serves. Throws Error(Part::frontend) naming the address and the cause.
   void start() { server_.start(); }
-  /// The bound port (of use with port 0); after start.
+  /// The first bound port (of use with port 0), 0 when there are Unix-domain sockets alone; after start.
   uint16_t port() const { return server_.port(); }
+  /// Where it listens, with bound ports; after start.
+  std::vector<ListenAddress> addresses() const { return server_.addresses(); }
   /// New requests get 503 with Retry-After and Connection: close; running ones finish. Returns at once.
   void drain();
   /// Reads again the files that the options name. What a file that is at fault said before still counts, and the log

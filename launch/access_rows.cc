@@ -1,12 +1,24 @@
-// Keys, and what they may do. What is kept from others never stands in a row's value: --print-config masks it.
+// Where to listen, keys, and what they may do. What is kept from others never stands in a row's value: --print-config
+// masks it.
 #include "launch/access_rows.h"
 
 #include <fmt/ranges.h>
 
+#include <stdexcept>
+
+#include "frontend/http/listen_address.h"
+
 namespace echelon {
 namespace {
 
-constexpr int kMaxApiKeys = 1024;
+constexpr size_t kMaxApiKeys = 1024;
+constexpr size_t kMaxListeners = 64;
+
+std::string quoted_list(const std::vector<std::string>& texts) {
+  std::vector<std::string> out;
+  for (const std::string& text : texts) out.push_back(quoted(text));
+  return fmt::format("[{}]", fmt::join(out, ", "));
+}
 
 OptionRow api_key_row(ServeOptions& options) {
   OptionRow row = base_row({.name = "api-key",
@@ -28,10 +40,33 @@ OptionRow api_key_row(ServeOptions& options) {
   return row;
 }
 
+OptionRow listen_row(ServeOptions& options) {
+  OptionRow row = base_row({.name = "listen",
+                            .value_name = "ADDRESS",
+                            .help = "unix:PATH (a socket for its owner alone) or HOST:PORT, in place of --host and "
+                                    "--port; repeatable"},
+                           OptionShape::list);
+  row.set = [&options](std::span<const std::string> values) {
+    if (values.size() > kMaxListeners) throw BadValue(fmt::format("more than {} addresses", kMaxListeners));
+    for (const std::string& value : values) {
+      check_text(value);
+      try {
+        parse_listen_address(value);
+      } catch (const std::invalid_argument& fault) {
+        throw BadValue(fmt::format("'{}': {}", value, fault.what()));
+      }
+    }
+    options.listen.assign(values.begin(), values.end());
+  };
+  row.get = [&options] { return quoted_list(options.listen); };
+  return row;
+}
+
 }  // namespace
 
 std::vector<OptionRow> access_rows(ServeOptions& options) {
   return {
+      listen_row(options),
       api_key_row(options),
       text({.name = "api-key-file",
             .value_name = "FILE",

@@ -1,7 +1,9 @@
 // Option by option; and when a server without a key is an accident rather than a wish.
 #include "launch/server_settings.h"
 
-#include "frontend/http/listen.h"
+#include <algorithm>
+
+#include "frontend/http/listener.h"
 
 namespace echelon {
 
@@ -9,6 +11,7 @@ ServerOptions server_options(const ServeOptions& options) {
   ServerOptions server;
   server.host = options.host;
   server.port = static_cast<uint16_t>(options.port);
+  server.listen = options.listen;
   server.api_keys = options.api_keys;
   server.api_key_file = options.api_key_file;
   server.prefix_cache_per_key = options.prefix_cache_per_key;
@@ -17,7 +20,8 @@ ServerOptions server_options(const ServeOptions& options) {
 
 bool needs_api_key(const ServeOptions& options) {
   if (!options.require_api_key || !options.api_keys.empty() || !options.api_key_file.empty()) return false;
-  return !resolve_listen(options.host, static_cast<uint16_t>(options.port)).address().is_loopback();
+  const std::vector<ListenAddress> addresses = listen_addresses(server_options(options));
+  return !std::all_of(addresses.begin(), addresses.end(), is_local);
 }
 
 }  // namespace echelon

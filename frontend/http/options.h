@@ -13,6 +13,7 @@ namespace echelon {
 struct ServerOptions {
   std::string host = "127.0.0.1";            ///< name or address; "::" and "0.0.0.0" mean every interface
   uint16_t port = 8000;                      ///< 0: any free one, see HttpServer::port()
+  std::vector<std::string> listen;           ///< "unix:PATH", "HOST:PORT"; in place of host and port; empty: those
   int threads = 2;                           ///< io threads; at least 1
   int text_threads = 1;                      ///< for large bodies: JSON, templates, tokenising
   std::vector<std::string> api_keys;         ///< in clear; with api_key_file empty, too: no key is asked for

@@ -59,7 +59,7 @@ std::string field_value(const RequestHeader& header, Name name) {
 
 }  // namespace
 
-Session::Session(asio::ip::tcp::socket socket, ServerState& state)
+Session::Session(StreamSocket socket, ServerState& state)
     : stream_(std::move(socket)),
       buffer_(state.options.header_bytes + state.options.pipelined_bytes + kReadBytes),
       state_(state) {
@@ -111,7 +111,7 @@ asio::awaitable<void> Session::run() {
     if (!co_await answer_guarded(std::move(incoming))) break;
   }
   beast::error_code ignored;
-  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+  stream_.socket().shutdown(asio::socket_base::shutdown_both, ignored);
   stream_.close();
 }
 
@@ -238,7 +238,7 @@ asio::awaitable<void> Session::watch_client() {
   // before it was to be cancelled, and another one would wait for bytes that the client sends only after our answer.
   while (!answer_complete_ && cancellation.cancelled() == asio::cancellation_type::none) {
     if (buffer_.size() >= state_.options.pipelined_bytes) {
-      co_await stream_.socket().async_wait(asio::ip::tcp::socket::wait_error, kAwait);
+      co_await stream_.socket().async_wait(asio::socket_base::wait_error, kAwait);
       co_return;
     }
     stream_.expires_never();
@@ -293,7 +293,7 @@ asio::awaitable<bool> Session::write_bytes(std::string_view bytes) {
 /// After a refusal the client may still be sending: closing now would reset the connection under our answer.
 asio::awaitable<void> Session::linger() {
   beast::error_code ignored;
-  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  stream_.socket().shutdown(asio::socket_base::shutdown_send, ignored);
   stream_.expires_after(state_.options.linger_timeout);
   buffer_.clear();
   for (int i = 0; i < kMaxLingerReads; ++i) {

@@ -4,13 +4,13 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <memory>
 #include <optional>
 
+#include "frontend/http/listener.h"
 #include "frontend/http/server_state.h"
 
 namespace echelon {
@@ -18,7 +18,7 @@ namespace echelon {
 class Session : public std::enable_shared_from_this<Session> {
  public:
   /// The socket's executor is the session's strand. `state` must outlive the session.
-  Session(boost::asio::ip::tcp::socket socket, ServerState& state);
+  Session(StreamSocket socket, ServerState& state);
   ~Session();
 
   /// Starts reading; the session keeps itself alive until the connection ends.
@@ -49,7 +49,7 @@ class Session : public std::enable_shared_from_this<Session> {
   boost::asio::awaitable<bool> write_bytes(std::string_view bytes);
   boost::asio::awaitable<void> linger();
 
-  boost::beast::tcp_stream stream_;
+  boost::beast::basic_stream<boost::asio::generic::stream_protocol> stream_;
   boost::beast::flat_buffer buffer_;
   ServerState& state_;
   bool answer_complete_ = false;  ///< of the request that runs

@@ -22,6 +22,7 @@
 #include "frontend/front_end.h"
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
+#include "launch/commands/banner.h"
 #include "launch/engine_settings.h"
 #include "launch/generated_key.h"
 #include "launch/options.h"
@@ -45,54 +46,12 @@ bool speaks_for_all() {
   return true;
 }
 
-std::string mebibytes(uint64_t bytes) { return fmt::format("{:.0f} MiB", static_cast<double>(bytes) / (1 << 20)); }
-
 /// Everything of rank 0 that the other ranks do not have.
 struct Front {
   std::unique_ptr<ServingEngine> engine;
   std::unique_ptr<FrontEnd> front_end;
   std::filesystem::path made_key_file;  ///< of a key that was made for this server; empty: none was
 };
-
-/// Is there anything that SIGHUP reads again?
-bool has_files(const ServeOptions& options) { return !options.api_key_file.empty(); }
-
-/// How a shell writes the field with a key, or nothing when none is asked for.
-std::string key_field(const ServeOptions& options, const Front& front) {
-  if (!front.made_key_file.empty())
-    return fmt::format(" -H \"Authorization: Bearer $(cat {})\"", front.made_key_file.string());
-  return options.api_keys.empty() && options.api_key_file.empty() ? "" : " -H \"Authorization: Bearer $KEY\"";
-}
-
-/// What a user wants to know when the server is ready.
-void print_banner(const ServeOptions& options, const Front& front, const Layout& layout, const std::string& host) {
-  const auto model = front.engine->model();
-  const EngineMetrics metrics = front.engine->metrics();
-  const uint16_t port = front.front_end->port();
-  const std::string address = options.host == "0.0.0.0" || options.host == "::" ? host : options.host;
-  std::string text = fmt::format("echelon serves {} ({}), {}\n", model->name, model->family, layout.describe());
-  for (const RankMetrics& rank : metrics.ranks) {
-    text += fmt::format(
-        "  rank {:<3} {}  stage {} part {} replica {}: weights {}, KV cache {}, activations {}, loaded in {:.2f} s\n",
-        rank.rank, rank.host, rank.pp, rank.tp, rank.dp, mebibytes(rank.weight_bytes), mebibytes(rank.kv_bytes),
-        mebibytes(rank.activation_bytes), rank.load_seconds);
-  }
-  text += fmt::format("  KV cache: {} tokens, {} per sequence at most\n", metrics.kv_blocks_total * kBlockTokens,
-                      model->max_model_len);
-  text += fmt::format("  http://{}:{}/v1\n", address, port);
-  text += fmt::format("  from elsewhere: ssh -L {0}:{1}:{0} {2}\n", port, address, host);
-  text += fmt::format(
-      "  curl http://{}:{}/v1/chat/completions -H 'Content-Type: application/json'{} -d '{{\"model\": \"{}\", "
-      "\"messages\": "
-      "[{{\"role\": \"user\", \"content\": \"Hello\"}}], \"stream\": true}}'\n",
-      address, port, key_field(options, front), model->name);
-  if (!front.made_key_file.empty())
-    text +=
-        fmt::format("  API key: in {}, for you alone; --api-key-file takes your own\n", front.made_key_file.string());
-  if (has_files(options)) text += fmt::format("  kill -HUP {} on {}: reads its files again\n", ::getpid(), host);
-  std::fputs(text.c_str(), stderr);
-  std::fflush(stderr);
-}
 
 /// Bound before the weights are read: health says why the server is not ready yet.
 void start_front_end(Front& front, const ServeOptions& options, const std::string& host) {
@@ -103,6 +62,14 @@ void start_front_end(Front& front, const ServeOptions& options, const std::strin
   front.front_end->start();
   if (!made_key.empty())  // named after the port, which may be known only now
     front.made_key_file = write_api_key(made_key, host, front.front_end->port(), key_folders());
+}
+
+void print_banner(const ServeOptions& options, const Front& front, const Layout& layout, const std::string& host) {
+  const std::string text =
+      banner(options, *front.engine, layout,
+             {.host = host, .addresses = front.front_end->addresses(), .made_key_file = front.made_key_file});
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
 }
 
 void stop_front_end(Front& front) {

@@ -31,6 +31,9 @@ TEST(NeedsApiKey, WhereOthersReachTheServerAndNobodySaidWhoMay) {
   EXPECT_FALSE(needs({"--host", "0.0.0.0", "--no-api-key"}));
   EXPECT_FALSE(needs({"--host", "0.0.0.0", "--api-key", "k"}));
   EXPECT_FALSE(needs({"--host", "0.0.0.0", "--api-key-file", "/k"}));
+  EXPECT_FALSE(needs({"--host", "0.0.0.0", "--listen", "unix:/s"}));
+  EXPECT_FALSE(needs({"--listen", "unix:/s", "--listen", "127.0.0.1:1"}));
+  EXPECT_TRUE(needs({"--listen", "unix:/s", "--listen", "0.0.0.0:1"}));
   EXPECT_THROW(needs({"--host", "no such host"}), Error);
 }
 

@@ -50,8 +50,8 @@ class OptionFile : public ::testing::Test {
 
 /// A text that row `index` of serve takes and that is not its default.
 std::string another_value(size_t index) {
-  for (const std::string value :
-       {"3", "false", "true", "bf16", "avx2", "float32", "debug", "a=3", "dynamic", "latency", "something"}) {
+  for (const std::string value : {"3", "false", "true", "bf16", "avx2", "float32", "debug", "a=3", "dynamic", "latency",
+                                  "unix:/s", "something"}) {
     ServeOptions changed;
     const OptionRow row = serve_rows(changed)[index];
     const std::string preset = row.get();
@@ -138,6 +138,13 @@ TEST(Options, ApiKeysFromEverySource) {
   const std::string printed = print_config("serve", parse_serve({"m", "--api-key", "secret"}, {}));
   EXPECT_THAT(printed, Not(HasSubstr("secret")));
   EXPECT_THAT(printed, HasSubstr("# api-key: [\"***\"]"));
+}
+
+TEST(Options, AddressesToListenOn) {
+  EXPECT_THAT(parse({"m", "--listen", "unix:/a", "--listen", "[::]:1"}).listen, ElementsAre("unix:/a", "[::]:1"));
+  EXPECT_THAT(parse({"m"}, {{"ECHELON_LISTEN", "unix:/a,h:2"}}).listen, ElementsAre("unix:/a", "h:2"));
+  EXPECT_THAT(error_of({"m", "--listen", "8000"}), HasSubstr("--listen: '8000': is neither unix:PATH nor HOST:PORT"));
+  EXPECT_THAT(error_of({"m", "--listen", "h:1", "--listen", "h:x"}), HasSubstr("--listen"));
 }
 
 TEST(Options, NobodyAndSomebodyExcludeEachOther) {

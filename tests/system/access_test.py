@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Who may use a server that others can reach: keys from a file, read again on SIGHUP, and the key it makes when there is
-none."""
+"""Who may use a server that others can reach: keys from a file, read again on SIGHUP, the key it makes when there is none,
+and a Unix-domain socket."""
+import http.client
+import json
 import pathlib
 import signal
+import socket
 import stat
 import tempfile
 import unittest
@@ -54,6 +57,29 @@ class Access(unittest.TestCase):
             system.wait_until(lambda: "chmod 600" in server.log(), 10, "the log says what to do")
             self.assertEqual([self.status(server, key) for key in ("two", "three")], [200, 401])
             self.assertEqual(server.drain(), 0)
+
+    def test_a_unix_domain_socket_beside_tcp(self):
+        path, port = self.folder / "socket", system.free_port()
+        arguments = ["--listen", f"unix:{path}", "--listen", f"127.0.0.1:{port}"]
+        with system.Server(arguments=arguments, port=port) as server:
+            server.wait_ready()
+            self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+            connection = http.client.HTTPConnection("localhost")
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.connect(str(path))
+            body = json.dumps({"model": system.MODEL_NAME, "prompt": "a", "max_tokens": 2})
+            connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            self.assertEqual((response.status, bool(response.read())), (200, True))
+            connection.close()
+            self.assertIn(f"curl --unix-socket {path} ", server.log())
+            server.signal_rank(0, signal.SIGKILL)
+            server.wait_exit(30)
+        self.assertTrue(path.exists(), "the server was killed")
+        with system.Server(arguments=arguments, port=port) as server:
+            server.wait_ready()
+            self.assertEqual(server.drain(), 0)
+        self.assertFalse(path.exists())
 
     def test_a_faulty_key_file_ends_the_start(self):
         keys = self.write("keys", "alice:one\n", 0o640)
