@@ -29,11 +29,15 @@ void FrontEnd::drain() {
 }
 
 void FrontEnd::reload() {
-  try {
-    keys_.reload();
-  } catch (const Error& fault) {
-    log::error("{}; the keys of before still count", fault.what());
-  }
+  const auto attempt = [](const char* otherwise, const auto& read) {
+    try {
+      read();
+    } catch (const Error& fault) {
+      log::error("{}; {}", fault.what(), otherwise);
+    }
+  };
+  attempt("the keys of before still count", [this] { keys_.reload(); });
+  attempt("new connections get the certificate of before", [this] { server_.reload_tls(); });
 }
 
 }  // namespace echelon

@@ -67,6 +67,12 @@ OptionRow listen_row(ServeOptions& options) {
 std::vector<OptionRow> access_rows(ServeOptions& options) {
   return {
       listen_row(options),
+      text({.name = "tls-cert",
+            .value_name = "FILE",
+            .help = "https: the server's certificate and those it hangs from, in PEM; SIGHUP: read again"},
+           options.tls_cert),
+      text({.name = "tls-key", .value_name = "FILE", .help = "the key of --tls-cert in PEM, not for everybody"},
+           options.tls_key),
       api_key_row(options),
       text({.name = "api-key-file",
             .value_name = "FILE",

@@ -20,6 +20,7 @@ struct ServeOptions {
   std::string host = "127.0.0.1";             ///< address the HTTP server binds
   int port = 8000;                            ///< 0: any free port
   std::vector<std::string> listen;            ///< in place of host and port; empty: those
+  std::string tls_cert, tls_key;              ///< PEM files; empty: no TLS
   std::vector<std::string> api_keys;          ///< in clear
   std::string api_key_file;                   ///< empty: none
   bool require_api_key = true;                ///< a key is made when others reach the server and none is given

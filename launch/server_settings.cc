@@ -12,6 +12,8 @@ ServerOptions server_options(const ServeOptions& options) {
   server.host = options.host;
   server.port = static_cast<uint16_t>(options.port);
   server.listen = options.listen;
+  server.tls_certificate = options.tls_cert;
+  server.tls_key = options.tls_key;
   server.api_keys = options.api_keys;
   server.api_key_file = options.api_key_file;
   server.prefix_cache_per_key = options.prefix_cache_per_key;

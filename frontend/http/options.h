@@ -14,6 +14,7 @@ struct ServerOptions {
   std::string host = "127.0.0.1";            ///< name or address; "::" and "0.0.0.0" mean every interface
   uint16_t port = 8000;                      ///< 0: any free one, see HttpServer::port()
   std::vector<std::string> listen;           ///< "unix:PATH", "HOST:PORT"; in place of host and port; empty: those
+  std::string tls_certificate, tls_key;      ///< PEM files; empty: no TLS. Unix-domain sockets go without
   int threads = 2;                           ///< io threads; at least 1
   int text_threads = 1;                      ///< for large bodies: JSON, templates, tokenising
   std::vector<std::string> api_keys;         ///< in clear; with api_key_file empty, too: no key is asked for
@@ -31,12 +32,13 @@ struct ServerOptions {
   size_t stream_buffer_bytes = 1 << 20;  ///< written but not yet taken by a slow reader; beyond: cut off
   int socket_send_bytes = 0;             ///< SO_SNDBUF; 0: the system's
 
-  std::chrono::milliseconds header_timeout{10'000};  ///< from the first byte to the end of the header
-  std::chrono::milliseconds body_timeout{60'000};    ///< the whole body
-  std::chrono::milliseconds idle_timeout{75'000};    ///< between requests
-  std::chrono::milliseconds write_timeout{30'000};   ///< one write without progress (plus time for its size)
-  std::chrono::milliseconds linger_timeout{2'000};   ///< after a refusal: reading what the client still sends
-  std::chrono::milliseconds comment_period{15'000};  ///< a stream silent for so long gets a comment; 0: never
+  std::chrono::milliseconds handshake_timeout{10'000};  ///< of TLS
+  std::chrono::milliseconds header_timeout{10'000};     ///< from the first byte to the end of the header
+  std::chrono::milliseconds body_timeout{60'000};       ///< the whole body
+  std::chrono::milliseconds idle_timeout{75'000};       ///< between requests
+  std::chrono::milliseconds write_timeout{30'000};      ///< one write without progress (plus time for its size)
+  std::chrono::milliseconds linger_timeout{2'000};      ///< after a refusal: reading what the client still sends
+  std::chrono::milliseconds comment_period{15'000};     ///< a stream silent for so long gets a comment; 0: never
 };
 
 }  // namespace echelon

@@ -45,6 +45,7 @@ ServerOptions checked(ServerOptions options) {
 
 HttpServer::HttpServer(ServerOptions options, RequestHandler& handler, HttpMetrics& metrics)
     : state_(checked(std::move(options)), handler, metrics, random_salt()),
+      tls_(state_.options.tls_certificate, state_.options.tls_key),
       io_(state_.options.threads),
       accept_strand_(asio::make_strand(io_)),
       text_pool_(static_cast<size_t>(state_.options.text_threads)) {}
@@ -96,15 +97,16 @@ asio::awaitable<void> HttpServer::accept_loop(Listener& listener) {
       co_await pause.async_wait(kAwait);
       continue;
     }
-    admit(std::move(socket));
+    admit(listener, std::move(socket));
   }
 }
 
-void HttpServer::admit(StreamSocket socket) {
+void HttpServer::admit(const Listener& listener, StreamSocket socket) {
   boost::system::error_code ignored;
   socket.set_option(asio::ip::tcp::no_delay(true), ignored);  // no option of a Unix-domain socket
   if (state_.options.socket_send_bytes > 0)
     socket.set_option(asio::socket_base::send_buffer_size(state_.options.socket_send_bytes), ignored);
+  const auto tls = listener.address().is_unix() ? nullptr : tls_.current();
   state_.metrics.connections_accepted.fetch_add(1);
   size_t num_open = 0;
   {
@@ -112,12 +114,12 @@ void HttpServer::admit(StreamSocket socket) {
     num_open = state_.sessions.size();
   }
   if (num_open < state_.options.max_connections) {
-    std::make_shared<Session>(std::move(socket), state_)->start();
+    std::make_shared<Session>(std::move(socket), tls.get(), state_)->start();
     return;
   }
   state_.metrics.connections_refused.fetch_add(1);
   if (num_open >= state_.options.max_connections + kMaxRefusingConnections) return;  // closes the socket
-  std::make_shared<Session>(std::move(socket), state_)
+  std::make_shared<Session>(std::move(socket), tls.get(), state_)
       ->start_refusing(
           unavailable(fmt::format("all {} connections are in use; try again", state_.options.max_connections),
                       "too_many_connections", 1));

@@ -13,13 +13,14 @@
 
 #include "frontend/http/listener.h"
 #include "frontend/http/server_state.h"
+#include "frontend/http/tls.h"
 
 namespace echelon {
 
 /// Life: construct, start, (drain, wait_idle), stop. start and stop are called once, by one thread; the others by any.
 class HttpServer {
  public:
-  /// `handler` and `metrics` must outlive the server.
+  /// `handler` and `metrics` must outlive the server. Throws Error(Part::frontend) for bad options.
   HttpServer(ServerOptions options, RequestHandler& handler, HttpMetrics& metrics);
   ~HttpServer();  ///< stops
 
@@ -31,6 +32,8 @@ class HttpServer {
   std::vector<ListenAddress> addresses() const;
   /// From now on every answer closes its connection. What to refuse is the handler's decision.
   void drain() { state_.draining.store(true); }
+  /// Any thread: as TlsFiles::reload().
+  void reload_tls() { tls_.reload(); }
   /// True when no request runs any more; false when that took longer than `timeout`.
   bool wait_idle(std::chrono::milliseconds timeout) const;
   /// Closes the listeners and every connection, cancels what runs, joins the threads. `text_pool` work is waited for.
@@ -40,9 +43,10 @@ class HttpServer {
 
  private:
   boost::asio::awaitable<void> accept_loop(Listener& listener);
-  void admit(StreamSocket socket);
+  void admit(const Listener& listener, StreamSocket socket);
 
   ServerState state_;
+  TlsFiles tls_;
   boost::asio::io_context io_;
   boost::asio::strand<boost::asio::io_context::executor_type> accept_strand_;
   boost::asio::thread_pool text_pool_;

@@ -59,8 +59,8 @@ std::string field_value(const RequestHeader& header, Name name) {
 
 }  // namespace
 
-Session::Session(StreamSocket socket, ServerState& state)
-    : stream_(std::move(socket)),
+Session::Session(StreamSocket socket, asio::ssl::context* tls, ServerState& state)
+    : stream_(std::move(socket), tls),
       buffer_(state.options.header_bytes + state.options.pipelined_bytes + kReadBytes),
       state_(state) {
   state_.metrics.connections.fetch_add(1);
@@ -87,8 +87,8 @@ void Session::start_refusing(RequestError error) {
     state_.sessions.emplace(this, weak_from_this());
   }
   asio::co_spawn(
-      stream_.get_executor(), [self = shared_from_this(), error = std::move(error)] { return self->refuse(error); },
-      asio::detached);
+      stream_.get_executor(),
+      [self = shared_from_this(), error = std::move(error)] { return self->run_refusing(error); }, asio::detached);
 }
 
 void Session::close() {
@@ -97,31 +97,56 @@ void Session::close() {
 
 asio::awaitable<void> Session::run() {
   const auto self = shared_from_this();
-  for (;;) {  // ends with the connection; idle_timeout bounds every turn without a request
+  if (co_await begin()) co_await serve();
+  co_await end();
+}
+
+/// Ends with the connection; idle_timeout bounds every turn without a request.
+asio::awaitable<void> Session::serve() {
+  for (;;) {
     BodyReservation reservation(state_);
     Incoming incoming = co_await read_request(reservation);
     if (incoming.error) {
-      HttpResponse response = state_.handler.refusal(*incoming.error);
-      response.close = true;
       log::debug("http: refused with {}: {}", incoming.error->http_status, incoming.error->message);
-      if (co_await write(std::move(response), incoming)) co_await linger();
-      break;
+      co_await refuse(std::move(incoming));
+      co_return;
     }
-    if (!incoming.request) break;
-    if (!co_await answer_guarded(std::move(incoming))) break;
+    if (!incoming.request) co_return;
+    if (!co_await answer_guarded(std::move(incoming))) co_return;
   }
-  beast::error_code ignored;
-  stream_.socket().shutdown(asio::socket_base::shutdown_both, ignored);
+}
+
+asio::awaitable<bool> Session::begin() {
+  stream_.expires_after(state_.options.handshake_timeout);
+  const Handshake handshake = co_await stream_.shake_hands();
+  if (handshake == Handshake::spoke_http) {
+    Incoming incoming;
+    incoming.error = http_refusal(400, "this port speaks HTTP over TLS alone: use https://", "tls_required");
+    co_await refuse(std::move(incoming));
+  }
+  co_return handshake == Handshake::done;
+}
+
+asio::awaitable<void> Session::end() {
+  stream_.expires_after(state_.options.linger_timeout);
+  co_await stream_.end();
   stream_.close();
 }
 
-asio::awaitable<void> Session::refuse(RequestError error) {
+asio::awaitable<void> Session::run_refusing(RequestError error) {
   const auto self = shared_from_this();
-  HttpResponse response = state_.handler.refusal(error);
+  if (co_await begin()) {
+    Incoming incoming;
+    incoming.error = std::move(error);
+    co_await refuse(std::move(incoming));
+  }
+  co_await end();
+}
+
+asio::awaitable<void> Session::refuse(Incoming incoming) {
+  HttpResponse response = state_.handler.refusal(*incoming.error);
   response.close = true;
-  Incoming incoming;
   if (co_await write(std::move(response), incoming)) co_await linger();
-  stream_.close();
 }
 
 asio::awaitable<bool> Session::wait_for_first_byte() {
@@ -258,7 +283,7 @@ asio::awaitable<bool> Session::write(HttpResponse response, const Incoming& inco
   if (!incoming.is_head && response.status != 204) text += response.body;
   const bool written = co_await write_bytes(text);
   answer_complete_ = written;
-  if (written && incoming.error) co_return true;  // run() lingers
+  if (written && incoming.error) co_return true;  // refuse() lingers
   co_return written&& keep;
 }
 
@@ -293,7 +318,7 @@ asio::awaitable<bool> Session::write_bytes(std::string_view bytes) {
 /// After a refusal the client may still be sending: closing now would reset the connection under our answer.
 asio::awaitable<void> Session::linger() {
   beast::error_code ignored;
-  stream_.socket().shutdown(asio::socket_base::shutdown_send, ignored);
+  if (!stream_.has_tls()) stream_.socket().shutdown(asio::socket_base::shutdown_send, ignored);
   stream_.expires_after(state_.options.linger_timeout);
   buffer_.clear();
   for (int i = 0; i < kMaxLingerReads; ++i) {

@@ -26,16 +26,18 @@ ListenAddress reachable(ListenAddress address, const std::string& host) {
   return address;
 }
 
-std::string address_lines(const ListenAddress& address, const std::string& host) {
+std::string address_lines(const ListenAddress& address, const std::string& scheme, const std::string& host) {
   if (address.is_unix())
     return fmt::format("  unix:{0}\n  from elsewhere: ssh -L {1}:{0} {2}, then http://127.0.0.1:{1}/v1\n",
                        address.unix_path, kUsualPort, host);
-  return fmt::format("  http://{0}/v1\n  from elsewhere: ssh -L {1}:{0} {2}\n", to_string(address), address.port, host);
+  return fmt::format("  {3}://{0}/v1\n  from elsewhere: ssh -L {1}:{0} {2}\n", to_string(address), address.port, host,
+                     scheme);
 }
 
-std::string curl_line(const ListenAddress& address, const std::string& key_field, const std::string& model) {
+std::string curl_line(const ListenAddress& address, const std::string& scheme, const std::string& key_field,
+                      const std::string& model) {
   const std::string server = address.is_unix() ? fmt::format("--unix-socket {} http://localhost", address.unix_path)
-                                               : fmt::format("http://{}", to_string(address));
+                                               : fmt::format("{}://{}", scheme, to_string(address));
   return fmt::format(
       "  curl {}/v1/chat/completions -H 'Content-Type: application/json'{} -d '{{\"model\": \"{}\", \"messages\": "
       "[{{\"role\": \"user\", \"content\": \"Hello\"}}], \"stream\": true}}'\n",
@@ -44,7 +46,7 @@ std::string curl_line(const ListenAddress& address, const std::string& key_field
 
 }  // namespace
 
-bool has_files(const ServeOptions& options) { return !options.api_key_file.empty(); }
+bool has_files(const ServeOptions& options) { return !options.api_key_file.empty() || !options.tls_cert.empty(); }
 
 std::string banner(const ServeOptions& options, const Engine& engine, const Layout& layout, const ServedAt& at) {
   const auto model = engine.model();
@@ -58,8 +60,9 @@ std::string banner(const ServeOptions& options, const Engine& engine, const Layo
   }
   text += fmt::format("  KV cache: {} tokens, {} per sequence at most\n", metrics.kv_blocks_total * kBlockTokens,
                       model->max_model_len);
-  for (const ListenAddress& address : at.addresses) text += address_lines(reachable(address, at.host), at.host);
-  text += curl_line(reachable(at.addresses.front(), at.host), key_field(options, at), model->name);
+  const std::string scheme = options.tls_cert.empty() ? "http" : "https";
+  for (const ListenAddress& address : at.addresses) text += address_lines(reachable(address, at.host), scheme, at.host);
+  text += curl_line(reachable(at.addresses.front(), at.host), scheme, key_field(options, at), model->name);
   if (!at.made_key_file.empty())
     text += fmt::format("  API key: in {}, for you alone; --api-key-file takes your own\n", at.made_key_file.string());
   if (has_files(options)) text += fmt::format("  kill -HUP {} on {}: reads its files again\n", ::getpid(), at.host);

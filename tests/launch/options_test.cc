@@ -147,6 +147,12 @@ TEST(Options, AddressesToListenOn) {
   EXPECT_THAT(error_of({"m", "--listen", "h:1", "--listen", "h:x"}), HasSubstr("--listen"));
 }
 
+TEST(Options, ACertificateNeedsItsKey) {
+  EXPECT_EQ(parse({"m", "--tls-cert", "c", "--tls-key", "k"}).tls_key, "k");
+  EXPECT_THAT(error_of({"m", "--tls-cert", "c"}), HasSubstr("--tls-cert needs --tls-key"));
+  EXPECT_THAT(error_of({"m", "--tls-key", "k"}), HasSubstr("--tls-key needs --tls-cert"));
+}
+
 TEST(Options, NobodyAndSomebodyExcludeEachOther) {
   EXPECT_TRUE(parse({"m"}).require_api_key);
   EXPECT_FALSE(parse({"m", "--no-api-key"}).require_api_key);

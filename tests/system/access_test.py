@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Who may use a server that others can reach: keys from a file, read again on SIGHUP, the key it makes when there is none,
-and a Unix-domain socket."""
+a Unix-domain socket, and TLS."""
 import http.client
 import json
 import pathlib
 import signal
 import socket
+import ssl
 import stat
+import subprocess
 import tempfile
 import unittest
 
@@ -80,6 +82,34 @@ class Access(unittest.TestCase):
             server.wait_ready()
             self.assertEqual(server.drain(), 0)
         self.assertFalse(path.exists())
+
+    def test_a_certificate_is_read_again(self):
+        certificate, key = self.folder / "cert.pem", self.folder / "key.pem"
+
+        def make(name):
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                            "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", key, "-out",
+                            certificate], check=True, capture_output=True)
+
+        def answers(server, name):
+            context = ssl.create_default_context(cafile=certificate)
+            try:
+                with socket.create_connection(("127.0.0.1", server.port), timeout=10) as tcp:
+                    with context.wrap_socket(tcp, server_hostname=name) as tls:
+                        tls.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                        return tls.recv(100).startswith(b"HTTP/1.1 200")
+            except (OSError, ssl.SSLError):
+                return False
+
+        make("first.test")
+        with system.Server(arguments=["--tls-cert", certificate, "--tls-key", key]) as server:
+            system.wait_until(lambda: answers(server, "first.test"), 60, "the server is ready")
+            self.assertEqual(server.get("/health").status, 400)
+            self.assertIn(f"https://127.0.0.1:{server.port}/v1", server.log())
+            make("second.test")
+            server.signal_rank(0, signal.SIGHUP)
+            system.wait_until(lambda: answers(server, "second.test"), 10, "the new certificate counts")
+            self.assertEqual(server.drain(), 0)
 
     def test_a_faulty_key_file_ends_the_start(self):
         keys = self.write("keys", "alice:one\n", 0o640)
