@@ -11,6 +11,7 @@
 
 #include "engine/engine.h"
 #include "frontend/access/api_keys.h"
+#include "frontend/access/rate_limits.h"
 #include "frontend/http/message.h"
 #include "frontend/http/options.h"
 #include "frontend/metrics/http_metrics.h"
@@ -29,6 +30,7 @@ class Api final : public RequestHandler {
 
   boost::asio::awaitable<HttpResponse> handle(HttpRequest request) override;
   HttpResponse refusal(const RequestError& error) const override;
+  void finished(RequestRecord& record) override;
 
   /// A route's function.
   using Endpoint = boost::asio::awaitable<HttpResponse> (Api::*)(HttpRequest request);
@@ -54,8 +56,12 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> route(HttpRequest request);
   HttpResponse options_answer(const HttpRequest& request, std::string allow) const;
   void add_cors(const std::string& origin, HttpResponse& response) const;
-  /// Whose key it is (ApiKey::id), empty when none is asked for.
-  RequestResult<std::string> tenant_of(const HttpRequest& request) const;
+  /// Whose key it is; nobody's when none is asked for.
+  RequestResult<ApiKey> owner_of(const HttpRequest& request) const;
+  /// Charges the key what the request has used since the last time.
+  void charge(RequestRecord& record);
+  /// The endpoint behind the key's limits; their state stands in the answer's header.
+  boost::asio::awaitable<HttpResponse> limited(Endpoint endpoint, HttpRequest request, KeyLimits limits);
   RequestResult<std::shared_ptr<const ModelInfo>> loaded_model() const;
 
   template <typename Function>
@@ -70,6 +76,7 @@ class Api final : public RequestHandler {
 
   const ServerOptions options_;
   const KeyRing& keys_;
+  RateLimits limits_;
   Engine& engine_;
   const HttpMetrics& metrics_;
   boost::asio::thread_pool* text_pool_ = nullptr;

@@ -67,13 +67,14 @@ void TokenInbox::close() {
 }
 
 Generation::Generation(Engine& engine, std::unique_ptr<Answer> answer, const ServerOptions& options,
-                       asio::any_io_executor strand)
+                       std::shared_ptr<RequestRecord> record, asio::any_io_executor strand)
     : engine_(engine),
       id_(answer->setup().id),
       tenant_(answer->setup().tenant.empty() ? answer->params().user : answer->setup().tenant),
       cache_salt_(salt_of(answer->setup(), options)),
       prompts_(tokens_of(answer->setup().prompts)),
       answer_(std::move(answer)),
+      record_(std::move(record)),
       buffer_limit_(options.stream_buffer_bytes),
       comment_period_(options.comment_period),
       strand_(std::move(strand)),
@@ -86,6 +87,13 @@ Generation::~Generation() {
 
 void Generation::cancel_all() {
   for (const RequestHandle handle : handles_) engine_.cancel(handle);
+}
+
+void Generation::update_record() {
+  const Answer::Counts counts = answer_->counts();
+  record_->prompt_tokens = counts.prompt;
+  record_->cached_tokens = counts.cached;
+  record_->completion_tokens = counts.output;
 }
 
 std::optional<RequestError> Generation::submit() {
@@ -107,6 +115,7 @@ std::optional<RequestError> Generation::submit() {
     handles_.push_back(*handle);
   }
   if (params.stream) opening_ = answer_->opening_events();
+  update_record();
   return std::nullopt;
 }
 
@@ -114,6 +123,7 @@ void Generation::receive(size_t prompt, OutputEvent event) {
   if (ended_) return;
   const bool too_slow = buffer_.size() > buffer_limit_;  // without this event's: an answer's last may repeat all of it
   Answer::Effects effects = answer_->add(prompt, std::move(event));
+  update_record();
   for (const int choice : effects.stop_choices) engine_.stop_choice(handles_[prompt], choice);
   const bool streams = answer_->params().stream;
   if (streams) buffer_ += effects.events;

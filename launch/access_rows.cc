@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kMaxApiKeys = 1024;
 constexpr size_t kMaxListeners = 64;
+constexpr int64_t kMaxPerMinute = 1'000'000'000'000;
 
 std::string quoted_list(const std::vector<std::string>& texts) {
   std::vector<std::string> out;
@@ -85,6 +86,15 @@ std::vector<OptionRow> access_rows(ServeOptions& options) {
            .help = "make a key when other hosts can reach the server and none is given; --no-api-key: serve anybody",
            .aliases = {"no-api-key"}},
           options.require_api_key),
+      integer({.name = "limit-requests-per-min",
+               .value_name = "N",
+               .help = "requests that a key (all clients, without keys) may send in a minute; requests=N behind a key "
+                       "in its file: that key; 0: any"},
+              options.limit_requests_per_min, {0, kMaxPerMinute}),
+      integer({.name = "limit-tokens-per-min",
+               .value_name = "N",
+               .help = "likewise tokens of prompts and answers; tokens=N in the file; 0: any"},
+              options.limit_tokens_per_min, {0, kMaxPerMinute}),
   };
 }
 

@@ -23,6 +23,8 @@ struct ServeOptions {
   std::string tls_cert, tls_key;              ///< PEM files; empty: no TLS
   std::vector<std::string> api_keys;          ///< in clear
   std::string api_key_file;                   ///< empty: none
+  int64_t limit_requests_per_min = 0;         ///< of each key; 0: any
+  int64_t limit_tokens_per_min = 0;           ///< likewise, of prompts and answers
   bool require_api_key = true;                ///< a key is made when others reach the server and none is given
   int tensor_parallel_size = 0;               ///< 0: choose
   int pipeline_parallel_size = 0;             ///< 0: choose

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <set>
 
@@ -23,6 +24,7 @@ namespace {
 constexpr size_t kMaxFileBytes = 1 << 20;
 constexpr size_t kMaxFileKeys = 4096;  ///< find() looks at all of them: 4096 take 20 us
 constexpr size_t kMaxNameLength = 64;
+constexpr int64_t kMaxPerMinute = 1'000'000'000'000;
 constexpr std::string_view kBlanks = " \t\r";
 constexpr std::string_view kMarks = "-_.@";  ///< in names, beside letters and digits
 constexpr std::string_view kHashed = "sha256:";
@@ -60,6 +62,26 @@ std::optional<KeyHash> parse_hash(std::string_view hex) {
   return hash;
 }
 
+/// "requests=60 tokens=100000", each once at most, or nothing.
+void parse_limits(std::string_view text, ApiKey& key, const std::string& where) {
+  for (text = trimmed(text); !text.empty(); text = trimmed(text)) {
+    const std::string_view word = text.substr(0, text.find_first_of(kBlanks));
+    text.remove_prefix(word.size());
+    const size_t equals = std::min(word.find('='), word.size());
+    const std::string_view name = word.substr(0, equals), digits = word.substr(std::min(equals + 1, word.size()));
+    std::optional<int64_t>* target = nullptr;
+    if (name == "requests") target = &key.requests_per_min;
+    if (name == "tokens") target = &key.tokens_per_min;
+    int64_t number = -1;
+    const auto [last, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    const bool is_number = error == std::errc() && last == digits.data() + digits.size() && number >= 0;
+    if (target == nullptr || target->has_value() || !is_number || number > kMaxPerMinute)
+      fail(fmt::format("{}: behind the key of {} there may be requests=N and tokens=N, a minute, N of 0 (any) to {}",
+                       where, key.id, kMaxPerMinute));
+    *target = number;
+  }
+}
+
 /// `where` is FILE:LINE. The line's text is in no message: it may be a key.
 ApiKey parse_line(std::string_view line, const std::string& where) {
   const size_t colon = line.find(':');
@@ -69,15 +91,22 @@ ApiKey parse_line(std::string_view line, const std::string& where) {
         fmt::format("{}: a line is NAME:KEY or NAME:sha256:HEX, with a name of letters, digits and - _ . @, at most "
                     "{} of them",
                     where, kMaxNameLength));
-  const std::string_view key = line.substr(colon + 1);
+  const size_t end = std::min(line.find_first_of(kBlanks, colon), line.size());
+  const std::string_view key = line.substr(colon + 1, end - colon - 1);
   if (key.empty()) fail(fmt::format("{}: the key of {} is empty", where, name));
   if (!std::all_of(key.begin(), key.end(), [](unsigned char c) { return c > ' ' && c < 127; }))
-    fail(fmt::format("{}: the key of {} may hold no blanks, and ASCII alone", where, name));
-  if (!key.starts_with(kHashed)) return {.id = std::string(name), .hash = sha256(key)};
+    fail(fmt::format("{}: the key of {} is not of printable ASCII alone", where, name));
+  ApiKey known{.id = std::string(name)};
+  parse_limits(line.substr(end), known, where);
+  if (!key.starts_with(kHashed)) {
+    known.hash = sha256(key);
+    return known;
+  }
   const auto hash = parse_hash(key.substr(kHashed.size()));
   if (!hash)
     fail(fmt::format("{}: the hash of {} is not 64 hexadecimal digits, as sha256sum prints them", where, name));
-  return {.id = std::string(name), .hash = *hash};
+  known.hash = *hash;
+  return known;
 }
 
 class Descriptor {

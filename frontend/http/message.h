@@ -15,7 +15,16 @@
 
 namespace echelon {
 
+/// What becomes of one request, for limits and logs. On the session's strand. Owners: the session, and what works on
+/// the request.
+struct RequestRecord {
+  std::string key;                                                      ///< whose it was: ApiKey::id, or empty
+  int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;  ///< 0 where no model was asked
+  int64_t charged_tokens = 0;                                           ///< of the limits of the key, so far
+};
+
 struct HttpRequest {
+  std::shared_ptr<RequestRecord> record = std::make_shared<RequestRecord>();
   std::string id;               ///< ours, for logs and x-request-id
   std::string method;           ///< as sent, "GET"
   std::string path;             ///< percent-encoded, without the query
@@ -57,6 +66,9 @@ class RequestHandler {
   virtual boost::asio::awaitable<HttpResponse> handle(HttpRequest request) = 0;
   /// The answer to a request that is refused before it could be read in full, or that is not served.
   virtual HttpResponse refusal(const RequestError& error) const = 0;
+  /// Once for every request that handle() was given, on the strand, when it has been answered or its client has left
+  /// and nothing works on it any more.
+  virtual void finished(RequestRecord& record) = 0;
 };
 
 }  // namespace echelon

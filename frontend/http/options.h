@@ -19,6 +19,8 @@ struct ServerOptions {
   int text_threads = 1;                      ///< for large bodies: JSON, templates, tokenising
   std::vector<std::string> api_keys;         ///< in clear; with api_key_file empty, too: no key is asked for
   std::string api_key_file;                  ///< as access/api_keys.h has it
+  int64_t limit_requests_per_min = 0;        ///< of a key that has no limit of its own; 0: any
+  int64_t limit_tokens_per_min = 0;          ///< likewise
   bool prefix_cache_per_key = true;          ///< keys share no prefixes
   std::vector<std::string> allowed_origins;  ///< CORS; empty: off; "*": any origin
 

@@ -218,8 +218,10 @@ asio::awaitable<bool> Session::answer_guarded(Incoming incoming) {
   using namespace asio::experimental::awaitable_operators;
   const CountScope in_flight(state_.metrics.in_flight);
   const std::string id = incoming.request->id;
+  const auto record = incoming.request->record;
   answer_complete_ = false;
   auto first = co_await (answer(std::move(incoming)) || watch_client());
+  state_.handler.finished(*record);
   if (answer_complete_) co_return first.index() == 0 && std::get<0>(first);
   state_.metrics.clients_left.fetch_add(1);
   log::debug("http: {}: the client left before its answer was complete", id);

@@ -65,6 +65,18 @@ TEST_F(Access, AKeyFileNamesKeysInClearAndHashed) {
   EXPECT_EQ(read_key_file(write("a:b", 0400)).size(), 1u);
 }
 
+TEST_F(Access, KeysMayHaveLimitsOfTheirOwn) {
+  const auto keys = read_key_file(write("a:k1 tokens=100000\trequests=60 \nb:k2  requests=0\nc:k3\n"));
+  EXPECT_EQ(keys[0].requests_per_min, 60);
+  EXPECT_EQ(keys[0].tokens_per_min, 100000);
+  EXPECT_EQ(keys[0].hash, sha256("k1"));
+  EXPECT_EQ(keys[1].requests_per_min, 0);
+  EXPECT_EQ(keys[2].requests_per_min, std::nullopt);
+  for (const std::string bad : {"requests", "requests=", "requests=-1", "requests=1.5", "requests=1k", "tokens=+1",
+                                "tokens=99999999999999999999", "seats=3", "requests=1 requests=2", "=3"})
+    EXPECT_THAT(error_of(write("a:k " + bad)), HasSubstr("keys:1: behind the key of a there may be")) << bad;
+}
+
 TEST_F(Access, OthersMayNotReadTheKeyFile) {
   for (const mode_t mode : {0640, 0604, 0644, 0620, 0660})
     EXPECT_THAT(error_of(write("a:b", mode)), AllOf(HasSubstr("--api-key-file"), HasSubstr("chmod 600 ")));
