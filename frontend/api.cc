@@ -104,8 +104,8 @@ int64_t unix_seconds() {
 
 }  // namespace
 
-Api::Api(const ServerOptions& options, const KeyRing& keys, Engine& engine, const HttpMetrics& metrics)
-    : options_(options), keys_(keys), engine_(engine), metrics_(metrics) {}
+Api::Api(const ServerOptions& options, const KeyRing& keys, RequestLog* log, Engine& engine, const HttpMetrics& metrics)
+    : options_(options), keys_(keys), log_(log), engine_(engine), metrics_(metrics) {}
 
 HttpResponse Api::refusal(const RequestError& error) const {
   HttpResponse response = json_response(error_body(error), error.http_status);
@@ -219,7 +219,10 @@ void Api::charge(RequestRecord& record) {
   limits_.charge(record.key, used - std::exchange(record.charged_tokens, used), std::chrono::steady_clock::now());
 }
 
-void Api::finished(RequestRecord& record) { charge(record); }
+void Api::finished(RequestRecord& record) {
+  charge(record);
+  if (log_ != nullptr) log_->write(request_log_line(record));
+}
 
 RequestResult<std::shared_ptr<const ModelInfo>> Api::loaded_model() const {
   auto model = engine_.model();

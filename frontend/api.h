@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "frontend/access/api_keys.h"
 #include "frontend/access/rate_limits.h"
+#include "frontend/access/request_log.h"
 #include "frontend/http/message.h"
 #include "frontend/http/options.h"
 #include "frontend/metrics/http_metrics.h"
@@ -19,10 +20,11 @@
 
 namespace echelon {
 
-/// Any io thread, for several sessions at once. `keys`, `engine`, `metrics` and the pool must outlive it.
+/// Any io thread, for several sessions at once. `keys`, `log`, `engine`, `metrics` and the pool must outlive it.
 class Api final : public RequestHandler {
  public:
-  Api(const ServerOptions& options, const KeyRing& keys, Engine& engine, const HttpMetrics& metrics);
+  /// `log` may be null.
+  Api(const ServerOptions& options, const KeyRing& keys, RequestLog* log, Engine& engine, const HttpMetrics& metrics);
   /// Before the first request. For bodies above ServerOptions::inline_body_bytes.
   void set_text_pool(boost::asio::thread_pool& pool) { text_pool_ = &pool; }
   /// From now on everything but health, metrics and version is refused with 503.
@@ -77,6 +79,7 @@ class Api final : public RequestHandler {
   const ServerOptions options_;
   const KeyRing& keys_;
   RateLimits limits_;
+  RequestLog* const log_;
   Engine& engine_;
   const HttpMetrics& metrics_;
   boost::asio::thread_pool* text_pool_ = nullptr;

@@ -1,4 +1,4 @@
-// Wires the parts in the order in which they need each other: counters, keys, endpoints, server.
+// Wires the parts in the order in which they need each other: counters, keys, log, endpoints, server.
 // Destruction runs the other way round, so that no session outlives what it uses.
 #include "frontend/front_end.h"
 
@@ -18,7 +18,8 @@ ServerOptions without_keys(ServerOptions options) {
 
 FrontEnd::FrontEnd(const ServerOptions& options, Engine& engine)
     : keys_(options.api_keys, options.api_key_file),
-      api_(without_keys(options), keys_, engine, metrics_),
+      log_(options.request_log.empty() ? nullptr : std::make_unique<RequestLog>(options.request_log)),
+      api_(without_keys(options), keys_, log_.get(), engine, metrics_),
       server_(without_keys(options), api_, metrics_) {
   api_.set_text_pool(server_.text_pool());
 }
@@ -38,6 +39,7 @@ void FrontEnd::reload() {
   };
   attempt("the keys of before still count", [this] { keys_.reload(); });
   attempt("new connections get the certificate of before", [this] { server_.reload_tls(); });
+  if (log_) attempt("the file that is open goes on", [this] { log_->reopen(); });
 }
 
 }  // namespace echelon

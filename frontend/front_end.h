@@ -2,9 +2,12 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <vector>
 
 #include "engine/engine.h"
+#include "frontend/access/api_keys.h"
+#include "frontend/access/request_log.h"
 #include "frontend/api.h"
 #include "frontend/http/server.h"
 
@@ -40,6 +43,7 @@ class FrontEnd {
  private:
   HttpMetrics metrics_;
   KeyRing keys_;
+  std::unique_ptr<RequestLog> log_;  ///< null: none is kept
   Api api_;
   HttpServer server_;
 };

@@ -82,6 +82,7 @@ Generation::Generation(Engine& engine, std::unique_ptr<Answer> answer, const Ser
 
 Generation::~Generation() {
   for (const auto& inbox : inboxes_) inbox->close();
+  if (!answer_->done()) record_->finish_reason = finish_name(FinishReason::abort);
   if (!answer_->done() || answer_->error()) cancel_all();
 }
 
@@ -89,7 +90,15 @@ void Generation::cancel_all() {
   for (const RequestHandle handle : handles_) engine_.cancel(handle);
 }
 
-void Generation::update_record() {
+void Generation::note(const OutputEvent& event) {
+  if (event.queue_seconds >= 0 && record_->queue_ms < 0) record_->queue_ms = event.queue_seconds * 1e3;
+  if (!event.tokens.empty() && record_->ttft_ms < 0)
+    record_->ttft_ms =
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - record_->arrival).count();
+  if (event.finish) record_->finish_reason = finish_name(*event.finish);
+}
+
+void Generation::count_tokens() {
   const Answer::Counts counts = answer_->counts();
   record_->prompt_tokens = counts.prompt;
   record_->cached_tokens = counts.cached;
@@ -115,16 +124,22 @@ std::optional<RequestError> Generation::submit() {
     handles_.push_back(*handle);
   }
   if (params.stream) opening_ = answer_->opening_events();
-  update_record();
+  record_->model = answer_->setup().model->name;
+  record_->stream = params.stream;
+  count_tokens();
   return std::nullopt;
 }
 
 void Generation::receive(size_t prompt, OutputEvent event) {
   if (ended_) return;
   const bool too_slow = buffer_.size() > buffer_limit_;  // without this event's: an answer's last may repeat all of it
+  note(event);
   Answer::Effects effects = answer_->add(prompt, std::move(event));
-  update_record();
-  for (const int choice : effects.stop_choices) engine_.stop_choice(handles_[prompt], choice);
+  count_tokens();
+  for (const int choice : effects.stop_choices) {
+    engine_.stop_choice(handles_[prompt], choice);
+    record_->finish_reason = finish_name(FinishReason::stop);
+  }
   const bool streams = answer_->params().stream;
   if (streams) buffer_ += effects.events;
   if (answer_->done()) {

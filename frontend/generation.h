@@ -59,7 +59,8 @@ class Generation final : public BodySource {
   void receive(size_t prompt, OutputEvent event);
   void end_stream();
   void cancel_all();
-  void update_record();
+  void note(const OutputEvent& event);  ///< into the record
+  void count_tokens();                  ///< likewise
 
   Engine& engine_;
   const std::string id_;

@@ -95,6 +95,17 @@ std::vector<OptionRow> access_rows(ServeOptions& options) {
                .value_name = "N",
                .help = "likewise tokens of prompts and answers; tokens=N in the file; 0: any"},
               options.limit_tokens_per_min, {0, kMaxPerMinute}),
+      text(
+          {.name = "request-log",
+           .value_name = "FILE",
+           .help = "appends a line of JSON for each request: who, what, tokens, times; no texts; SIGHUP: opened again"},
+          options.request_log),
+      boolean(
+          {.name = "request-log-text",
+           .value_name = "",
+           .help = "bodies of requests and answers stand in --request-log, too: what users wrote, for whoever reads "
+                   "the file"},
+          options.request_log_text),
   };
 }
 

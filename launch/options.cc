@@ -12,6 +12,8 @@ ServeInvocation parse_serve(const std::vector<std::string>& arguments, const Env
   const ServeOptions& options = invocation.options;
   if (options.tls_cert.empty() != options.tls_key.empty() && !invocation.print_config)
     throw Error(Part::launch, options.tls_key.empty() ? "--tls-cert needs --tls-key" : "--tls-key needs --tls-cert");
+  if (options.request_log_text && options.request_log.empty() && !invocation.print_config)
+    throw Error(Part::launch, "--request-log-text needs --request-log");
   if (!options.require_api_key && !(options.api_keys.empty() && options.api_key_file.empty()))
     throw Error(Part::launch, "--no-api-key excludes --api-key and --api-key-file: nobody would be asked for one");
   return invocation;

@@ -16,6 +16,8 @@ ServerOptions server_options(const ServeOptions& options) {
   server.tls_key = options.tls_key;
   server.api_keys = options.api_keys;
   server.api_key_file = options.api_key_file;
+  server.request_log = options.request_log;
+  server.request_log_text = options.request_log_text;
   server.limit_requests_per_min = options.limit_requests_per_min;
   server.limit_tokens_per_min = options.limit_tokens_per_min;
   server.prefix_cache_per_key = options.prefix_cache_per_key;

@@ -52,17 +52,25 @@ void remove_stale(const ListenAddress& address) {
   if (::unlink(address.unix_path.c_str()) != 0) fail(address, std::strerror(errno));
 }
 
-uint16_t port_of(const Generic::endpoint& bound) {
+/// Of an endpoint that is one of TCP.
+tcp::endpoint tcp_endpoint(const Generic::endpoint& any) {
   tcp::endpoint endpoint;
-  if (bound.size() > endpoint.capacity()) return 0;
-  std::memcpy(endpoint.data(), bound.data(), bound.size());
-  endpoint.resize(bound.size());
-  return endpoint.port();
+  if (any.size() > endpoint.capacity()) return endpoint;
+  std::memcpy(endpoint.data(), any.data(), any.size());
+  endpoint.resize(any.size());
+  return endpoint;
 }
 
 }  // namespace
 
 bool is_local(const ListenAddress& address) { return address.is_unix() || resolve(address).address().is_loopback(); }
+
+std::string peer_text(const StreamSocket& socket) {
+  boost::system::error_code error;
+  const Generic::endpoint peer = socket.remote_endpoint(error);
+  if (error) return "";
+  return peer.protocol().family() == AF_UNIX ? "unix" : tcp_endpoint(peer).address().to_string();
+}
 
 Listener::Listener(asio::any_io_executor executor, ListenAddress address)
     : acceptor_(std::move(executor)), address_(std::move(address)) {
@@ -88,7 +96,7 @@ void Listener::bind_tcp() {
   acceptor_.set_option(asio::socket_base::reuse_address(true));
   if (endpoint.address().is_v6() && endpoint.address().is_unspecified()) acceptor_.set_option(asio::ip::v6_only(false));
   acceptor_.bind(endpoint);
-  address_.port = port_of(acceptor_.local_endpoint());
+  address_.port = tcp_endpoint(acceptor_.local_endpoint()).port();
 }
 
 void Listener::bind_unix() {

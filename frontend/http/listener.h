@@ -6,6 +6,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
+#include <string>
 
 #include "frontend/http/listen_address.h"
 
@@ -15,6 +16,9 @@ using StreamSocket = boost::asio::generic::stream_protocol::socket;
 
 /// Does `address` take connections from this host alone? Resolves names; throws as Listener.
 bool is_local(const ListenAddress& address);
+
+/// Who is at the other end: an address, or "unix". Empty when the connection has gone.
+std::string peer_text(const StreamSocket& socket);
 
 /// Owns the file of a Unix-domain socket.
 class Listener {

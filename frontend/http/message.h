@@ -12,16 +12,9 @@
 #include <vector>
 
 #include "engine/request_error.h"
+#include "frontend/access/request_record.h"
 
 namespace echelon {
-
-/// What becomes of one request, for limits and logs. On the session's strand. Owners: the session, and what works on
-/// the request.
-struct RequestRecord {
-  std::string key;                                                      ///< whose it was: ApiKey::id, or empty
-  int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;  ///< 0 where no model was asked
-  int64_t charged_tokens = 0;                                           ///< of the limits of the key, so far
-};
 
 struct HttpRequest {
   std::shared_ptr<RequestRecord> record = std::make_shared<RequestRecord>();

@@ -21,6 +21,8 @@ struct ServerOptions {
   std::string api_key_file;                  ///< as access/api_keys.h has it
   int64_t limit_requests_per_min = 0;        ///< of a key that has no limit of its own; 0: any
   int64_t limit_tokens_per_min = 0;          ///< likewise
+  std::string request_log;                   ///< file, as access/request_log.h has it; empty: none
+  bool request_log_text = false;             ///< bodies of requests and answers, too
   bool prefix_cache_per_key = true;          ///< keys share no prefixes
   std::vector<std::string> allowed_origins;  ///< CORS; empty: off; "*": any origin
 
@@ -30,6 +32,7 @@ struct ServerOptions {
   size_t body_bytes = 32 << 20;          ///< beyond: 413
   size_t total_body_bytes = 256 << 20;   ///< bodies of all connections together; beyond: 503
   size_t inline_body_bytes = 16 << 10;   ///< larger bodies are worked on by the text threads
+  size_t logged_text_bytes = 1 << 20;    ///< of a body in the log of requests; the rest is left out
   size_t pipelined_bytes = 64 << 10;     ///< read ahead while a request runs; beyond: left in the socket
   size_t stream_buffer_bytes = 1 << 20;  ///< written but not yet taken by a slow reader; beyond: cut off
   int socket_send_bytes = 0;             ///< SO_SNDBUF; 0: the system's

@@ -62,7 +62,8 @@ std::string field_value(const RequestHeader& header, Name name) {
 Session::Session(StreamSocket socket, asio::ssl::context* tls, ServerState& state)
     : stream_(std::move(socket), tls),
       buffer_(state.options.header_bytes + state.options.pipelined_bytes + kReadBytes),
-      state_(state) {
+      state_(state),
+      peer_(peer_text(stream_.socket())) {
   state_.metrics.connections.fetch_add(1);
 }
 
@@ -214,13 +215,35 @@ asio::awaitable<Session::Incoming> Session::read_request(BodyReservation& reserv
   co_return incoming;
 }
 
+void Session::begin_record(RequestRecord& record, const HttpRequest& request) const {
+  record.id = request.id;
+  record.client = peer_;
+  record.method = request.method;
+  record.path = request.path;
+  if (!state_.options.request_log_text) return;
+  record.request_text = request.body.substr(0, state_.options.logged_text_bytes);
+  record.response_text.emplace();
+}
+
+void Session::log_text(std::string_view text) {
+  if (record_ == nullptr || !record_->response_text) return;
+  std::string& logged = *record_->response_text;
+  logged +=
+      text.substr(0, state_.options.logged_text_bytes - std::min(logged.size(), state_.options.logged_text_bytes));
+}
+
 asio::awaitable<bool> Session::answer_guarded(Incoming incoming) {
   using namespace asio::experimental::awaitable_operators;
   const CountScope in_flight(state_.metrics.in_flight);
   const std::string id = incoming.request->id;
   const auto record = incoming.request->record;
+  begin_record(*record, *incoming.request);
+  record_ = record.get();
   answer_complete_ = false;
   auto first = co_await (answer(std::move(incoming)) || watch_client());
+  record_ = nullptr;
+  record->total_ms =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - record->arrival).count();
   state_.handler.finished(*record);
   if (answer_complete_) co_return first.index() == 0 && std::get<0>(first);
   state_.metrics.clients_left.fetch_add(1);
@@ -278,11 +301,13 @@ asio::awaitable<void> Session::watch_client() {
 asio::awaitable<bool> Session::write(HttpResponse response, const Incoming& incoming) {
   const bool keep = incoming.keep_alive && !response.close && !state_.draining.load();
   state_.metrics.count_response(response.status);
+  if (record_ != nullptr) record_->status = response.status;
   if (response.source) co_return co_await write_stream(std::move(response), incoming, keep);
   std::string text = header_text(response, incoming.version, keep);
   if (response.status != 204) text += fmt::format("Content-Length: {}\r\n", response.body.size());
   text += "\r\n";
   if (!incoming.is_head && response.status != 204) text += response.body;
+  log_text(response.body);
   const bool written = co_await write_bytes(text);
   answer_complete_ = written;
   if (written && incoming.error) co_return true;  // refuse() lingers
@@ -302,6 +327,7 @@ asio::awaitable<bool> Session::write_stream(HttpResponse response, const Incomin
   for (;;) {  // ends with the source, or with the connection
     std::string piece = co_await response.source->next();
     if (piece.empty()) break;
+    log_text(piece);
     if (chunked) piece = fmt::format("{:x}\r\n{}\r\n", piece.size(), piece);  // no temporaries in co_await: g++ 12
     if (!co_await write_bytes(piece)) co_return false;
   }

@@ -8,6 +8,8 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 
 #include "frontend/http/connection.h"
 #include "frontend/http/server_state.h"
@@ -49,13 +51,17 @@ class Session : public std::enable_shared_from_this<Session> {
   boost::asio::awaitable<void> watch_client();
   boost::asio::awaitable<bool> write(HttpResponse response, const Incoming& incoming);
   boost::asio::awaitable<bool> write_stream(HttpResponse response, const Incoming& incoming, bool keep);
+  void begin_record(RequestRecord& record, const HttpRequest& request) const;
+  void log_text(std::string_view text);
   boost::asio::awaitable<bool> write_bytes(std::string_view bytes);
   boost::asio::awaitable<void> linger();
 
   Connection stream_;
   boost::beast::flat_buffer buffer_;
   ServerState& state_;
-  bool answer_complete_ = false;  ///< of the request that runs
+  const std::string peer_;
+  RequestRecord* record_ = nullptr;  ///< of the request that runs
+  bool answer_complete_ = false;     ///< of the request that runs
 };
 
 }  // namespace echelon

@@ -46,7 +46,9 @@ std::string curl_line(const ListenAddress& address, const std::string& scheme, c
 
 }  // namespace
 
-bool has_files(const ServeOptions& options) { return !options.api_key_file.empty() || !options.tls_cert.empty(); }
+bool has_files(const ServeOptions& options) {
+  return !options.api_key_file.empty() || !options.tls_cert.empty() || !options.request_log.empty();
+}
 
 std::string banner(const ServeOptions& options, const Engine& engine, const Layout& layout, const ServedAt& at) {
   const auto model = engine.model();

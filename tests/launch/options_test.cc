@@ -153,6 +153,11 @@ TEST(Options, ACertificateNeedsItsKey) {
   EXPECT_THAT(error_of({"m", "--tls-key", "k"}), HasSubstr("--tls-key needs --tls-cert"));
 }
 
+TEST(Options, TextsOfRequestsNeedALog) {
+  EXPECT_TRUE(parse({"m", "--request-log", "f", "--request-log-text"}).request_log_text);
+  EXPECT_THAT(error_of({"m", "--request-log-text"}), HasSubstr("--request-log-text needs --request-log"));
+}
+
 TEST(Options, NobodyAndSomebodyExcludeEachOther) {
   EXPECT_TRUE(parse({"m"}).require_api_key);
   EXPECT_FALSE(parse({"m", "--no-api-key"}).require_api_key);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Who may use a server that others can reach: keys from a file, read again on SIGHUP, the key it makes when there is none,
-a Unix-domain socket, and TLS."""
+a Unix-domain socket, TLS, limits and the log of requests."""
 import http.client
 import json
 import pathlib
@@ -110,6 +110,28 @@ class Access(unittest.TestCase):
             server.signal_rank(0, signal.SIGHUP)
             system.wait_until(lambda: answers(server, "second.test"), 10, "the new certificate counts")
             self.assertEqual(server.drain(), 0)
+
+    def test_requests_are_logged_and_limited(self):
+        keys = self.write("keys", "alice:one requests=2\n")
+        log = self.folder / "requests.jsonl"
+        with system.Server(arguments=["--api-key-file", keys, "--request-log", log], api_key="one") as server:
+            server.wait_ready()
+            body = {"model": system.MODEL_NAME, "prompt": "Once upon a time", "max_tokens": 3, "ignore_eos": True}
+            self.assertEqual(server.post("/v1/completions", body).status, 200)
+            self.assertEqual(server.post("/v1/completions", {**body, "stream": True}).status, 200)
+            third = server.post("/v1/completions", body)
+            self.assertEqual((third.status, third.headers["x-ratelimit-remaining-requests"]), (429, "0"))
+            self.assertGreater(int(third.headers["Retry-After"]), 1)
+            self.assertEqual(server.drain(), 0)
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        asked = [line for line in lines if line["path"] == "/v1/completions"]
+        self.assertEqual([line["status"] for line in asked], [200, 200, 429])
+        for line in asked[:2]:
+            self.assertEqual((line["key"], line["completion_tokens"], line["finish_reason"]), ("alice", 3, "length"))
+            self.assertLessEqual(0, line["queue_ms"])
+            self.assertLessEqual(line["queue_ms"], line["ttft_ms"])
+            self.assertLessEqual(line["ttft_ms"], line["total_ms"])
+        self.assertNotIn("Once upon", log.read_text())
 
     def test_a_faulty_key_file_ends_the_start(self):
         keys = self.write("keys", "alice:one\n", 0o640)
