@@ -132,6 +132,7 @@ void Api::add_cors(const std::string& origin, HttpResponse& response) const {
   const bool any = std::find(allowed.begin(), allowed.end(), "*") != allowed.end();
   const bool listed = !origin.empty() && std::find(allowed.begin(), allowed.end(), origin) != allowed.end();
   if (any || listed) response.fields.emplace_back("Access-Control-Allow-Origin", any ? "*" : origin);
+  if (any || listed) response.fields.emplace_back("Access-Control-Expose-Headers", "*");  // request id, rate limits
   if (!any) response.fields.emplace_back("Vary", "Origin");
 }
 

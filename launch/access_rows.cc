@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kMaxApiKeys = 1024;
 constexpr size_t kMaxListeners = 64;
+constexpr size_t kMaxOrigins = 64;
 constexpr int64_t kMaxPerMinute = 1'000'000'000'000;
 
 std::string quoted_list(const std::vector<std::string>& texts) {
@@ -63,6 +64,31 @@ OptionRow listen_row(ServeOptions& options) {
   return row;
 }
 
+/// As a browser sends it in Origin: a scheme and a host, no path.
+void check_origin(const std::string& text) {
+  check_text(text);
+  if (text == "*") return;
+  const size_t host = text.find("://");
+  const bool has_scheme = host != std::string::npos && host > 0 && host + 3 < text.size();
+  if (!has_scheme || text.find_first_of("/ ,\"*", host + 3) != std::string::npos)
+    throw BadValue(fmt::format("'{}' is neither * nor SCHEME://HOST or SCHEME://HOST:PORT, without a path", text));
+}
+
+OptionRow cors_row(ServeOptions& options) {
+  OptionRow row = base_row({.name = "cors-origin",
+                            .value_name = "ORIGIN",
+                            .help = "web pages from here, as https://chat.site.org, may ask the server from a browser; "
+                                    "*: from anywhere; repeatable"},
+                           OptionShape::list);
+  row.set = [&options](std::span<const std::string> values) {
+    if (values.size() > kMaxOrigins) throw BadValue(fmt::format("more than {} origins", kMaxOrigins));
+    for (const std::string& value : values) check_origin(value);
+    options.cors_origins.assign(values.begin(), values.end());
+  };
+  row.get = [&options] { return quoted_list(options.cors_origins); };
+  return row;
+}
+
 }  // namespace
 
 std::vector<OptionRow> access_rows(ServeOptions& options) {
@@ -95,6 +121,7 @@ std::vector<OptionRow> access_rows(ServeOptions& options) {
                .value_name = "N",
                .help = "likewise tokens of prompts and answers; tokens=N in the file; 0: any"},
               options.limit_tokens_per_min, {0, kMaxPerMinute}),
+      cors_row(options),
       text(
           {.name = "request-log",
            .value_name = "FILE",

@@ -27,6 +27,7 @@ struct ServeOptions {
   int64_t limit_tokens_per_min = 0;           ///< likewise, of prompts and answers
   std::string request_log;                    ///< file of a line for each request; empty: none
   bool request_log_text = false;              ///< bodies, too
+  std::vector<std::string> cors_origins;      ///< pages that may ask; "*": any
   bool require_api_key = true;                ///< a key is made when others reach the server and none is given
   int tensor_parallel_size = 0;               ///< 0: choose
   int pipeline_parallel_size = 0;             ///< 0: choose

@@ -18,6 +18,7 @@ ServerOptions server_options(const ServeOptions& options) {
   server.api_key_file = options.api_key_file;
   server.request_log = options.request_log;
   server.request_log_text = options.request_log_text;
+  server.allowed_origins = options.cors_origins;
   server.limit_requests_per_min = options.limit_requests_per_min;
   server.limit_tokens_per_min = options.limit_tokens_per_min;
   server.prefix_cache_per_key = options.prefix_cache_per_key;

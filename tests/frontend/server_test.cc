@@ -192,6 +192,7 @@ TEST_F(Server, CorsIsOffUnlessAllowed) {
   start(options);
   EXPECT_EQ(ask(port_, get_text("/version", "Origin: http://a\r\n")).field("Access-Control-Allow-Origin"), "http://a");
   EXPECT_EQ(ask(port_, get_text("/version", "Origin: http://b\r\n")).field("Access-Control-Allow-Origin"), "");
+  EXPECT_EQ(ask(port_, get_text("/version", "Origin: http://a\r\n")).field("Access-Control-Expose-Headers"), "*");
 }
 
 TEST_F(Server, AnswersACompletionAndAChat) {

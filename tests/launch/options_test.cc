@@ -51,7 +51,7 @@ class OptionFile : public ::testing::Test {
 /// A text that row `index` of serve takes and that is not its default.
 std::string another_value(size_t index) {
   for (const std::string value : {"3", "false", "true", "bf16", "avx2", "float32", "debug", "a=3", "dynamic", "latency",
-                                  "unix:/s", "something"}) {
+                                  "unix:/s", "http://a", "something"}) {
     ServeOptions changed;
     const OptionRow row = serve_rows(changed)[index];
     const std::string preset = row.get();
@@ -151,6 +151,13 @@ TEST(Options, ACertificateNeedsItsKey) {
   EXPECT_EQ(parse({"m", "--tls-cert", "c", "--tls-key", "k"}).tls_key, "k");
   EXPECT_THAT(error_of({"m", "--tls-cert", "c"}), HasSubstr("--tls-cert needs --tls-key"));
   EXPECT_THAT(error_of({"m", "--tls-key", "k"}), HasSubstr("--tls-key needs --tls-cert"));
+}
+
+TEST(Options, OriginsOfPages) {
+  EXPECT_THAT(parse({"m", "--cors-origin", "*", "--cors-origin", "https://a.b:8"}).cors_origins,
+              ElementsAre("*", "https://a.b:8"));
+  for (const std::string bad : {"a.b", "://a", "https://", "https://a/", "https://a.b/path", "https://*.b", ""})
+    EXPECT_THAT(error_of({"m", "--cors-origin=" + bad}), HasSubstr("--cors-origin")) << bad;
 }
 
 TEST(Options, TextsOfRequestsNeedALog) {
