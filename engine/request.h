@@ -56,6 +56,7 @@ struct OutputEvent {
   std::optional<RequestError> refusal;        ///< FinishReason::timeout: what the client is told
   std::vector<TokenLogprob> prompt_logprobs;  ///< in choice 0's first event when asked: entries for prompt[1..]
   int num_cached_tokens = 0;                  ///< of the prompt, in a choice's first event
+  double queue_seconds = -1;                  ///< from arrival to the request's first micro-batch, likewise
 };
 
 /// Receives the output of one request. Called on the engine's thread: it must not block and must not throw.

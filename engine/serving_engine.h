@@ -84,6 +84,7 @@ class ServingEngine final : public Engine {
     std::vector<SequenceId> sequences;  // by choice; 0 when it has ended
     int num_open = 0;
     bool started = false;  // a choice was in a micro-batch
+    double queue_seconds = -1;
     Clock::time_point start_by = Clock::time_point::max(), finish_by = Clock::time_point::max();
   };
   struct Event {

@@ -212,9 +212,12 @@ void ServingEngine::plan() {
       for (const SequenceId id : replicas_[replica]->scheduler().take_admitted()) {
         if (const auto found = choices_.find(id); found != choices_.end()) {
           ActiveRequest& request = *found->second.request;
-          metrics_.queue_time.observe(seconds_between(request.request.arrival, Clock::now()));
-          if (!std::exchange(request.started, true))
+          const double waited_s = seconds_between(request.request.arrival, Clock::now());
+          metrics_.queue_time.observe(waited_s);
+          if (!std::exchange(request.started, true)) {
+            request.queue_seconds = waited_s;
             deadlines_.remove(request.start_by, request.handle, Deadlines::Kind::start);
+          }
         }
       }
       const std::vector<std::byte> bytes = encode(*batch);

@@ -108,6 +108,7 @@ void ServingEngine::apply(const SequenceUpdate& update) {
   }
   if (!choice.started) {
     choice.started = true;
+    event.queue_seconds = request.queue_seconds;
     event.prompt_logprobs = std::move(choice.prompt_logprobs);
     metrics_.time_to_first_token.observe(seconds_between(request.request.arrival, now));
   } else {

@@ -1,6 +1,5 @@
 // Routing, keys, CORS, and the endpoints. Errors of every endpoint leave through refusal().
-// Only paths under /v1, /tokenize and /detokenize ask for a key; health, metrics, /debug/pipeline and version are open,
-// as in vLLM.
+// Every path asks for a key but health, metrics, /debug/pipeline and version, which are open, as in vLLM.
 #include "frontend/api.h"
 
 #include <fmt/format.h>
@@ -11,6 +10,7 @@
 #include <boost/json/serialize.hpp>
 #include <boost/url/pct_string_view.hpp>
 #include <chrono>
+#include <utility>
 
 #include "frontend/anthropic/messages_answer.h"
 #include "frontend/anthropic/messages_request.h"
@@ -26,7 +26,6 @@
 #include "frontend/refusals.h"
 #include "frontend/responses/responses_answer.h"
 #include "frontend/responses/responses_request.h"
-#include "kernels/base/check.h"
 
 namespace echelon {
 namespace {
@@ -36,35 +35,41 @@ namespace json = boost::json;
 
 constexpr int kLoadingRetryS = 2, kDrainingRetryS = 5;
 
+enum class Access {
+  open,     ///< to anybody, while draining, too
+  guarded,  ///< asks for a key, and is refused while draining
+  limited,  ///< likewise, and counts for the key's limits
+};
+
 struct Route {
   std::string_view path;
   std::string_view method;
-  bool guarded;  ///< asks for a key, and is refused while draining
+  Access access;
   Api::Endpoint endpoint;
 };
 
 constexpr auto kRoutes = std::to_array<Route>({
-    {"/v1/chat/completions", "POST", true, &Api::chat},
-    {"/v1/completions", "POST", true, &Api::completions},
-    {"/v1/responses", "POST", true, &Api::responses},
-    {"/v1/messages", "POST", true, &Api::messages},
-    {"/v1/messages/count_tokens", "POST", true, &Api::count_tokens},
-    {"/v1/models", "GET", true, &Api::models},
-    {"/tokenize", "POST", true, &Api::tokenize},
-    {"/detokenize", "POST", true, &Api::detokenize},
-    {"/tokenizer_info", "GET", true, &Api::tokenizer_info},
-    {"/apply-template", "POST", true, &Api::apply_template},
-    {"/load", "GET", true, &Api::load},
-    {"/health", "GET", false, &Api::ready},
-    {"/health/ready", "GET", false, &Api::ready},
-    {"/health/live", "GET", false, &Api::live},
-    {"/metrics", "GET", false, &Api::metrics},
-    {"/debug/pipeline", "GET", false, &Api::pipeline},
-    {"/version", "GET", false, &Api::version},
+    {"/v1/chat/completions", "POST", Access::limited, &Api::chat},
+    {"/v1/completions", "POST", Access::limited, &Api::completions},
+    {"/v1/responses", "POST", Access::limited, &Api::responses},
+    {"/v1/messages", "POST", Access::limited, &Api::messages},
+    {"/v1/messages/count_tokens", "POST", Access::guarded, &Api::count_tokens},
+    {"/v1/models", "GET", Access::guarded, &Api::models},
+    {"/tokenize", "POST", Access::guarded, &Api::tokenize},
+    {"/detokenize", "POST", Access::guarded, &Api::detokenize},
+    {"/tokenizer_info", "GET", Access::guarded, &Api::tokenizer_info},
+    {"/apply-template", "POST", Access::guarded, &Api::apply_template},
+    {"/load", "GET", Access::guarded, &Api::load},
+    {"/health", "GET", Access::open, &Api::ready},
+    {"/health/ready", "GET", Access::open, &Api::ready},
+    {"/health/live", "GET", Access::open, &Api::live},
+    {"/metrics", "GET", Access::open, &Api::metrics},
+    {"/debug/pipeline", "GET", Access::open, &Api::pipeline},
+    {"/version", "GET", Access::open, &Api::version},
 });
 constexpr std::string_view kMessages = "/v1/messages";  ///< Anthropic's, with its errors
 constexpr std::string_view kModelPrefix = "/v1/models/";
-constexpr Route kOneModel{kModelPrefix, "GET", true, &Api::one_model};
+constexpr Route kOneModel{kModelPrefix, "GET", Access::guarded, &Api::one_model};
 
 const Route* find_route(std::string_view path) {
   for (const Route& route : kRoutes) {
@@ -78,9 +83,8 @@ std::string allowed_methods(const Route& route) {
   return route.method == "GET" ? "GET, HEAD, OPTIONS" : fmt::format("{}, OPTIONS", route.method);
 }
 
-bool is_guarded(std::string_view path, const Route* route) {
-  return route != nullptr ? route->guarded : path == "/v1" || path.starts_with("/v1/");
-}
+/// What is not there is guarded, too: without a key nobody finds out what is.
+bool is_guarded(const Route* route) { return route == nullptr || route->access != Access::open; }
 
 HttpResponse json_response(const json::object& body, int status = 200) {
   HttpResponse response;
@@ -101,16 +105,8 @@ int64_t unix_seconds() {
 
 }  // namespace
 
-bool equal_in_constant_time(std::string_view left, std::string_view right) {
-  if (right.empty()) return left.empty();
-  unsigned difference = left.size() != right.size();
-  for (size_t i = 0; i < left.size(); ++i)
-    difference |= static_cast<unsigned char>(left[i]) ^ static_cast<unsigned char>(right[i % right.size()]);
-  return difference == 0;
-}
-
-Api::Api(const ServerOptions& options, Engine& engine, const HttpMetrics& metrics)
-    : options_(options), engine_(engine), metrics_(metrics) {}
+Api::Api(const ServerOptions& options, const KeyRing& keys, RequestLog* log, Engine& engine, const HttpMetrics& metrics)
+    : options_(options), keys_(keys), log_(log), engine_(engine), metrics_(metrics) {}
 
 HttpResponse Api::refusal(const RequestError& error) const {
   HttpResponse response = json_response(error_body(error), error.http_status);
@@ -121,21 +117,10 @@ HttpResponse Api::refusal(const RequestError& error) const {
   return response;
 }
 
-RequestResult<std::string> Api::tenant_of(const HttpRequest& request) const {
-  if (options_.api_keys.empty()) return std::string();
-  constexpr std::string_view kScheme = "bearer ";
-  const std::string_view authorization = request.authorization;
-  const auto same_letter = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; };
-  const bool has_scheme =
-      authorization.size() >= kScheme.size() && std::equal(kScheme.begin(), kScheme.end(), authorization.begin(),
-                                                           [&](char b, char a) { return same_letter(a, b); });
-  const std::string_view key = has_scheme ? authorization.substr(kScheme.size()) : std::string_view(request.api_key);
-  size_t known = 0;
-  for (size_t i = 0; i < options_.api_keys.size(); ++i) {  // all of them, so that the time does not tell which
-    const bool same = equal_in_constant_time(key, options_.api_keys[i]);
-    known = same ? i + 1 : known;
-  }
-  if (known > 0) return fmt::format("key {}", known);
+RequestResult<ApiKey> Api::owner_of(const HttpRequest& request) const {
+  if (!keys_.asks()) return ApiKey();
+  const std::string_view key = presented_key(request.authorization, request.api_key);
+  if (auto owner = keys_.find(key)) return std::move(*owner);
   return http_refusal(401,
                       !key.empty() ? "Incorrect API key provided."
                                    : "You didn't provide an API key. Use the header Authorization: Bearer KEY.",
@@ -148,6 +133,7 @@ void Api::add_cors(const std::string& origin, HttpResponse& response) const {
   const bool any = std::find(allowed.begin(), allowed.end(), "*") != allowed.end();
   const bool listed = !origin.empty() && std::find(allowed.begin(), allowed.end(), origin) != allowed.end();
   if (any || listed) response.fields.emplace_back("Access-Control-Allow-Origin", any ? "*" : origin);
+  if (any || listed) response.fields.emplace_back("Access-Control-Expose-Headers", "*");  // request id, rate limits
   if (!any) response.fields.emplace_back("Vary", "Origin");
 }
 
@@ -179,10 +165,14 @@ asio::awaitable<HttpResponse> Api::route(HttpRequest request) {
     if (request.path == "*") co_return options_answer(request, "GET, HEAD, POST, OPTIONS");
     if (route != nullptr) co_return options_answer(request, allowed_methods(*route));
   }
-  if (is_guarded(request.path, route)) {
-    auto tenant = tenant_of(request);
-    if (tenant.has_error()) co_return refusal(tenant.error());
-    request.tenant = std::move(*tenant);
+  KeyLimits limits{.requests_per_min = options_.limit_requests_per_min,
+                   .tokens_per_min = options_.limit_tokens_per_min};
+  if (is_guarded(route)) {
+    const auto owner = owner_of(request);
+    if (owner.has_error()) co_return refusal(owner.error());
+    request.tenant = request.record->key = owner->id;
+    limits.requests_per_min = owner->requests_per_min.value_or(limits.requests_per_min);
+    limits.tokens_per_min = owner->tokens_per_min.value_or(limits.tokens_per_min);
   }
   if (route == nullptr)
     co_return refusal(http_refusal(404, "there is nothing at this path; see GET /v1/models", "not_found"));
@@ -194,12 +184,46 @@ asio::awaitable<HttpResponse> Api::route(HttpRequest request) {
     response.fields.emplace_back("Allow", allow);
     co_return response;
   }
-  if (route->guarded && draining_.load()) {
+  if (route->access != Access::open && draining_.load()) {
     HttpResponse response = refusal(unavailable("the server is shutting down", "draining", kDrainingRetryS));
     response.close = true;
     co_return response;
   }
+  if (route->access == Access::limited && limits.any())
+    co_return co_await limited(route->endpoint, std::move(request), limits);
   co_return co_await (this->*route->endpoint)(std::move(request));
+}
+
+asio::awaitable<HttpResponse> Api::limited(Endpoint endpoint, HttpRequest request, KeyLimits limits) {
+  const std::string key = request.tenant;
+  const auto record = request.record;
+  HttpResponse response;
+  if (const auto refused = limits_.admit(key, limits, std::chrono::steady_clock::now())) {
+    response = refusal(*refused);
+  } else {
+    response = co_await (this->*endpoint)(std::move(request));
+  }
+  charge(*record);
+  const RateLimits::Report report = limits_.report(key, std::chrono::steady_clock::now());
+  const auto add = [&](std::string_view what, const std::optional<RateLimits::State>& state) {
+    if (!state) return;
+    response.fields.emplace_back(fmt::format("x-ratelimit-limit-{}", what), std::to_string(state->limit));
+    response.fields.emplace_back(fmt::format("x-ratelimit-remaining-{}", what), std::to_string(state->remaining));
+    response.fields.emplace_back(fmt::format("x-ratelimit-reset-{}", what), reset_text(state->reset_s));
+  };
+  add("requests", report.requests);
+  add("tokens", report.tokens);
+  co_return response;
+}
+
+void Api::charge(RequestRecord& record) {
+  const int64_t used = record.prompt_tokens + record.completion_tokens;
+  limits_.charge(record.key, used - std::exchange(record.charged_tokens, used), std::chrono::steady_clock::now());
+}
+
+void Api::finished(RequestRecord& record) {
+  charge(record);
+  if (log_ != nullptr) log_->write(request_log_line(record));
 }
 
 RequestResult<std::shared_ptr<const ModelInfo>> Api::loaded_model() const {
@@ -273,8 +297,9 @@ asio::awaitable<HttpResponse> Api::generate(HttpRequest request, Prepare prepare
   const bool streams = prepared->params.stream;
   const auto strand = co_await asio::this_coro::executor;
   auto answer = make_answer(std::move(*prepared));
-  auto generation = std::make_unique<Generation>(engine_, std::move(answer), options_, strand);
+  auto generation = std::make_unique<Generation>(engine_, std::move(answer), options_, request.record, strand);
   if (const auto error = generation->submit()) co_return refusal(*error);
+  charge(*request.record);
   if (streams) {
     HttpResponse response;
     response.content_type = "text/event-stream; charset=utf-8";

@@ -10,6 +10,9 @@
 #include <string_view>
 
 #include "engine/engine.h"
+#include "frontend/access/api_keys.h"
+#include "frontend/access/rate_limits.h"
+#include "frontend/access/request_log.h"
 #include "frontend/http/message.h"
 #include "frontend/http/options.h"
 #include "frontend/metrics/http_metrics.h"
@@ -17,10 +20,11 @@
 
 namespace echelon {
 
-/// Any io thread, for several sessions at once. `engine`, `metrics` and the pool must outlive it.
+/// Any io thread, for several sessions at once. `keys`, `log`, `engine`, `metrics` and the pool must outlive it.
 class Api final : public RequestHandler {
  public:
-  Api(const ServerOptions& options, Engine& engine, const HttpMetrics& metrics);
+  /// `log` may be null.
+  Api(const ServerOptions& options, const KeyRing& keys, RequestLog* log, Engine& engine, const HttpMetrics& metrics);
   /// Before the first request. For bodies above ServerOptions::inline_body_bytes.
   void set_text_pool(boost::asio::thread_pool& pool) { text_pool_ = &pool; }
   /// From now on everything but health, metrics and version is refused with 503.
@@ -28,6 +32,7 @@ class Api final : public RequestHandler {
 
   boost::asio::awaitable<HttpResponse> handle(HttpRequest request) override;
   HttpResponse refusal(const RequestError& error) const override;
+  void finished(RequestRecord& record) override;
 
   /// A route's function.
   using Endpoint = boost::asio::awaitable<HttpResponse> (Api::*)(HttpRequest request);
@@ -53,9 +58,12 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> route(HttpRequest request);
   HttpResponse options_answer(const HttpRequest& request, std::string allow) const;
   void add_cors(const std::string& origin, HttpResponse& response) const;
-  /// Whose key it is ("key 1", ..), empty when none is asked for. The key comes as "Authorization: Bearer", or as
-  /// x-api-key.
-  RequestResult<std::string> tenant_of(const HttpRequest& request) const;
+  /// Whose key it is; nobody's when none is asked for.
+  RequestResult<ApiKey> owner_of(const HttpRequest& request) const;
+  /// Charges the key what the request has used since the last time.
+  void charge(RequestRecord& record);
+  /// The endpoint behind the key's limits; their state stands in the answer's header.
+  boost::asio::awaitable<HttpResponse> limited(Endpoint endpoint, HttpRequest request, KeyLimits limits);
   RequestResult<std::shared_ptr<const ModelInfo>> loaded_model() const;
 
   template <typename Function>
@@ -69,13 +77,13 @@ class Api final : public RequestHandler {
                                                 MakeAnswer make_answer);
 
   const ServerOptions options_;
+  const KeyRing& keys_;
+  RateLimits limits_;
+  RequestLog* const log_;
   Engine& engine_;
   const HttpMetrics& metrics_;
   boost::asio::thread_pool* text_pool_ = nullptr;
   std::atomic<bool> draining_{false};
 };
-
-/// In a time that depends on the lengths alone.
-bool equal_in_constant_time(std::string_view left, std::string_view right);
 
 }  // namespace echelon

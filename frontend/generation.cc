@@ -67,13 +67,14 @@ void TokenInbox::close() {
 }
 
 Generation::Generation(Engine& engine, std::unique_ptr<Answer> answer, const ServerOptions& options,
-                       asio::any_io_executor strand)
+                       std::shared_ptr<RequestRecord> record, asio::any_io_executor strand)
     : engine_(engine),
       id_(answer->setup().id),
       tenant_(answer->setup().tenant.empty() ? answer->params().user : answer->setup().tenant),
       cache_salt_(salt_of(answer->setup(), options)),
       prompts_(tokens_of(answer->setup().prompts)),
       answer_(std::move(answer)),
+      record_(std::move(record)),
       buffer_limit_(options.stream_buffer_bytes),
       comment_period_(options.comment_period),
       strand_(std::move(strand)),
@@ -81,11 +82,27 @@ Generation::Generation(Engine& engine, std::unique_ptr<Answer> answer, const Ser
 
 Generation::~Generation() {
   for (const auto& inbox : inboxes_) inbox->close();
+  if (!answer_->done()) record_->finish_reason = finish_name(FinishReason::abort);
   if (!answer_->done() || answer_->error()) cancel_all();
 }
 
 void Generation::cancel_all() {
   for (const RequestHandle handle : handles_) engine_.cancel(handle);
+}
+
+void Generation::note(const OutputEvent& event) {
+  if (event.queue_seconds >= 0 && record_->queue_ms < 0) record_->queue_ms = event.queue_seconds * 1e3;
+  if (!event.tokens.empty() && record_->ttft_ms < 0)
+    record_->ttft_ms =
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - record_->arrival).count();
+  if (event.finish) record_->finish_reason = finish_name(*event.finish);
+}
+
+void Generation::count_tokens() {
+  const Answer::Counts counts = answer_->counts();
+  record_->prompt_tokens = counts.prompt;
+  record_->cached_tokens = counts.cached;
+  record_->completion_tokens = counts.output;
 }
 
 std::optional<RequestError> Generation::submit() {
@@ -108,14 +125,22 @@ std::optional<RequestError> Generation::submit() {
     handles_.push_back(*handle);
   }
   if (params.stream) opening_ = answer_->opening_events();
+  record_->model = answer_->setup().model->name;
+  record_->stream = params.stream;
+  count_tokens();
   return std::nullopt;
 }
 
 void Generation::receive(size_t prompt, OutputEvent event) {
   if (ended_) return;
   const bool too_slow = buffer_.size() > buffer_limit_;  // without this event's: an answer's last may repeat all of it
+  note(event);
   Answer::Effects effects = answer_->add(prompt, std::move(event));
-  for (const int choice : effects.stop_choices) engine_.stop_choice(handles_[prompt], choice);
+  count_tokens();
+  for (const int choice : effects.stop_choices) {
+    engine_.stop_choice(handles_[prompt], choice);
+    record_->finish_reason = finish_name(FinishReason::stop);
+  }
   const bool streams = answer_->params().stream;
   if (streams) buffer_ += effects.events;
   if (answer_->done()) {

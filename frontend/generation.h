@@ -42,9 +42,9 @@ class TokenInbox final : public RequestListener, public std::enable_shared_from_
 
 class Generation final : public BodySource {
  public:
-  /// On the strand. `engine` must outlive this.
+  /// On the strand. `engine` must outlive this. Keeps the counts of `record`.
   Generation(Engine& engine, std::unique_ptr<Answer> answer, const ServerOptions& options,
-             boost::asio::any_io_executor strand);
+             std::shared_ptr<RequestRecord> record, boost::asio::any_io_executor strand);
   ~Generation() override;
 
   /// All prompts, or none.
@@ -59,12 +59,15 @@ class Generation final : public BodySource {
   void receive(size_t prompt, OutputEvent event);
   void end_stream();
   void cancel_all();
+  void note(const OutputEvent& event);  ///< into the record
+  void count_tokens();                  ///< likewise
 
   Engine& engine_;
   const std::string id_;
   const std::string tenant_, cache_salt_;
   const std::vector<std::vector<TokenId>> prompts_;
   std::unique_ptr<Answer> answer_;
+  const std::shared_ptr<RequestRecord> record_;
   const size_t buffer_limit_;
   const std::chrono::milliseconds comment_period_;
   boost::asio::any_io_executor strand_;

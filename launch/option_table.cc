@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "kernels/base/limits.h"
+#include "launch/access_rows.h"
 
 namespace echelon {
 namespace {
@@ -22,7 +23,6 @@ constexpr int kMaxWeight = 1000;  // kMaxTenantWeight of the engine
 constexpr int kMaxInFlight = 64;
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxLayers = 1024;
-constexpr int kMaxApiKeys = 1024;
 constexpr int kMaxStartupTimeout = 86400;
 constexpr int64_t kMaxKvBlocks = int64_t{1} << 31;
 constexpr int64_t kMaxKvBytes = int64_t{1} << 46;
@@ -84,31 +84,11 @@ OptionRow seed_row(ServeOptions& options) {
   return row;
 }
 
-OptionRow api_key_row(ServeOptions& options) {
-  OptionRow row = base_row({.name = "api-key",
-                            .value_name = "KEY",
-                            .help = "a key that clients must send; repeatable; in a variable, separated by commas. "
-                                    "Other users of the host can read flags: prefer ECHELON_API_KEY or the file"},
-                           OptionShape::list);
-  row.set = [&options](std::span<const std::string> values) {
-    if (values.size() > kMaxApiKeys) throw BadValue(fmt::format("more than {} keys", kMaxApiKeys));
-    for (const std::string& value : values) {
-      check_text(value);
-      if (value.find(' ') != std::string::npos) throw BadValue("holds a space");
-    }
-    options.api_keys.assign(values.begin(), values.end());
-  };
-  row.get = [&options] {
-    return fmt::format("[{}]", fmt::join(std::vector<std::string>(options.api_keys.size(), "\"***\""), ", "));
-  };
-  return row;
-}
-
 OptionRow tenant_weights_row(ServeOptions& options) {
   OptionRow row = base_row({.name = "tenant-weight",
                             .value_name = "NAME=N",
-                            .help = "tokens for this tenant to one of others: a request's user, or with --api-key "
-                                    "\"key 1\", \"key 2\", ..; repeatable"},
+                            .help = "tokens for this tenant to one of others: a request's user, or a key: its name in "
+                                    "--api-key-file, \"key 1\", \"key 2\", .. of --api-key; repeatable"},
                            OptionShape::list);
   row.set = [&options](std::span<const std::string> values) {
     std::map<std::string, int> weights;
@@ -243,7 +223,6 @@ std::vector<OptionRow> server_rows(ServeOptions& options) {
            options.host),
       integer({.name = "port", .value_name = "N", .help = "port to listen on; 0: any free one"}, options.port,
               {0, 65535}),
-      api_key_row(options),
       text({.name = "chat-template", .value_name = "FILE", .help = "a Jinja template instead of the model's own"},
            options.chat_template),
       text({.name = "control-interface",
@@ -265,7 +244,7 @@ std::vector<OptionRow> serve_rows(ServeOptions& options) {
                                     .help = "GGUF file, Hugging Face folder, or a name in a Hugging Face cache folder"},
                                    options.model)};
   rows.front().operand = true;
-  for (auto&& group : {layout_rows(options), engine_rows(options), server_rows(options)})
+  for (auto&& group : {layout_rows(options), engine_rows(options), server_rows(options), access_rows(options)})
     rows.insert(rows.end(), group.begin(), group.end());
   return rows;
 }

@@ -1,6 +1,7 @@
 // `serve`: its rows, parsed; its help; and what counts in the end.
 #include "launch/options.h"
 
+#include "kernels/base/error.h"
 #include "launch/option_table.h"
 
 namespace echelon {
@@ -8,6 +9,13 @@ ServeInvocation parse_serve(const std::vector<std::string>& arguments, const Env
   ServeInvocation invocation;
   static_cast<Invocation&>(invocation) =
       parse_command({.name = "serve", .rows = serve_rows(invocation.options)}, arguments, environment);
+  const ServeOptions& options = invocation.options;
+  if (options.tls_cert.empty() != options.tls_key.empty() && !invocation.print_config)
+    throw Error(Part::launch, options.tls_key.empty() ? "--tls-cert needs --tls-key" : "--tls-key needs --tls-cert");
+  if (options.request_log_text && options.request_log.empty() && !invocation.print_config)
+    throw Error(Part::launch, "--request-log-text needs --request-log");
+  if (!options.require_api_key && !(options.api_keys.empty() && options.api_key_file.empty()))
+    throw Error(Part::launch, "--no-api-key excludes --api-key and --api-key-file: nobody would be asked for one");
   return invocation;
 }
 

@@ -19,7 +19,16 @@ struct ServeOptions {
   std::string served_model_name;              ///< empty: from the model's path
   std::string host = "127.0.0.1";             ///< address the HTTP server binds
   int port = 8000;                            ///< 0: any free port
-  std::vector<std::string> api_keys;          ///< empty: no key is asked for
+  std::vector<std::string> listen;            ///< in place of host and port; empty: those
+  std::string tls_cert, tls_key;              ///< PEM files; empty: no TLS
+  std::vector<std::string> api_keys;          ///< in clear
+  std::string api_key_file;                   ///< empty: none
+  int64_t limit_requests_per_min = 0;         ///< of each key; 0: any
+  int64_t limit_tokens_per_min = 0;           ///< likewise, of prompts and answers
+  std::string request_log;                    ///< file of a line for each request; empty: none
+  bool request_log_text = false;              ///< bodies, too
+  std::vector<std::string> cors_origins;      ///< pages that may ask; "*": any
+  bool require_api_key = true;                ///< a key is made when others reach the server and none is given
   int tensor_parallel_size = 0;               ///< 0: choose
   int pipeline_parallel_size = 0;             ///< 0: choose
   int data_parallel_size = 0;                 ///< 0: choose

@@ -12,10 +12,12 @@
 #include <vector>
 
 #include "engine/request_error.h"
+#include "frontend/access/request_record.h"
 
 namespace echelon {
 
 struct HttpRequest {
+  std::shared_ptr<RequestRecord> record = std::make_shared<RequestRecord>();
   std::string id;               ///< ours, for logs and x-request-id
   std::string method;           ///< as sent, "GET"
   std::string path;             ///< percent-encoded, without the query
@@ -57,6 +59,9 @@ class RequestHandler {
   virtual boost::asio::awaitable<HttpResponse> handle(HttpRequest request) = 0;
   /// The answer to a request that is refused before it could be read in full, or that is not served.
   virtual HttpResponse refusal(const RequestError& error) const = 0;
+  /// Once for every request that handle() was given, on the strand, when it has been answered or its client has left
+  /// and nothing works on it any more.
+  virtual void finished(RequestRecord& record) = 0;
 };
 
 }  // namespace echelon

@@ -1,5 +1,5 @@
-// The listener, the io threads, and the order of shutting down: connections first, then the text threads (their results
-// go to the io threads), then the io threads.
+// The listeners, the io threads, and the order of shutting down: connections first, then the text threads (their
+// results go to the io threads), then the io threads.
 #include "frontend/http/server.h"
 
 #include <fmt/format.h>
@@ -8,7 +8,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -24,9 +24,7 @@ namespace echelon {
 namespace {
 
 namespace asio = boost::asio;
-using tcp = asio::ip::tcp;
 
-constexpr int kListenBacklog = 1024;
 constexpr size_t kMaxRefusingConnections = 64;  ///< told "503"; beyond them a connection is closed without a word
 constexpr auto kAcceptPause = std::chrono::milliseconds(50);  ///< after a failed accept (no file descriptors left)
 constexpr auto kCloseDeadline = std::chrono::seconds(10);     ///< sessions end within it once they are closed
@@ -47,6 +45,7 @@ ServerOptions checked(ServerOptions options) {
 
 HttpServer::HttpServer(ServerOptions options, RequestHandler& handler, HttpMetrics& metrics)
     : state_(checked(std::move(options)), handler, metrics, random_salt()),
+      tls_(state_.options.tls_certificate, state_.options.tls_key),
       io_(state_.options.threads),
       accept_strand_(asio::make_strand(io_)),
       text_pool_(static_cast<size_t>(state_.options.text_threads)) {}
@@ -55,32 +54,17 @@ HttpServer::~HttpServer() { stop(); }
 
 void HttpServer::start() {
   ECHELON_CHECK(!started_);
-  const auto& options = state_.options;
-  const std::string where = fmt::format("{}:{}", options.host, options.port);
-  try {
-    tcp::resolver resolver(io_);
-    const auto found = resolver.resolve(options.host, std::to_string(options.port), tcp::resolver::passive);
-    const tcp::endpoint endpoint = found.begin()->endpoint();
-    acceptor_.emplace(accept_strand_);
-    acceptor_->open(endpoint.protocol());
-    acceptor_->set_option(asio::socket_base::reuse_address(true));
-    if (endpoint.address().is_v6() && endpoint.address().is_unspecified())
-      acceptor_->set_option(asio::ip::v6_only(false));
-    acceptor_->bind(endpoint);
-    acceptor_->listen(kListenBacklog);
-    port_ = acceptor_->local_endpoint().port();
-  } catch (const boost::system::system_error& fault) {
-    acceptor_.reset();
-    throw Error(Part::frontend,
-                fmt::format("cannot listen on {}: {}; choose another --host or --port", where, fault.code().message()));
-  }
+  for (const ListenAddress& address : listen_addresses(state_.options))
+    listeners_.push_back(std::make_unique<Listener>(accept_strand_, address));
   started_ = true;
-  accepting_.store(true);
-  asio::co_spawn(accept_strand_, accept_loop(), [this](std::exception_ptr fault) {
-    accepting_.store(false);
-    if (fault) std::rethrow_exception(fault);
-  });
-  for (int i = 0; i < options.threads; ++i) {
+  for (const auto& listener : listeners_) {
+    accepting_.fetch_add(1);
+    asio::co_spawn(accept_strand_, accept_loop(*listener), [this](std::exception_ptr fault) {
+      accepting_.fetch_sub(1);
+      if (fault) std::rethrow_exception(fault);
+    });
+  }
+  for (int i = 0; i < state_.options.threads; ++i) {
     threads_.emplace_back([this] {
       const auto work = asio::make_work_guard(io_);
       io_.run();
@@ -88,27 +72,41 @@ void HttpServer::start() {
   }
 }
 
-asio::awaitable<void> HttpServer::accept_loop() {
+uint16_t HttpServer::port() const {
+  for (const auto& listener : listeners_) {
+    if (!listener->address().is_unix()) return listener->address().port;
+  }
+  return 0;
+}
+
+std::vector<ListenAddress> HttpServer::addresses() const {
+  std::vector<ListenAddress> addresses;
+  for (const auto& listener : listeners_) addresses.push_back(listener->address());
+  return addresses;
+}
+
+asio::awaitable<void> HttpServer::accept_loop(Listener& listener) {
   constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
   asio::steady_timer pause(accept_strand_);
   for (;;) {  // ends when the acceptor is closed
-    auto [error, socket] = co_await acceptor_->async_accept(asio::make_strand(io_), kAwait);
-    if (!acceptor_->is_open() || error == asio::error::operation_aborted) co_return;
+    auto [error, socket] = co_await listener.acceptor().async_accept(asio::make_strand(io_), kAwait);
+    if (!listener.acceptor().is_open() || error == asio::error::operation_aborted) co_return;
     if (error) {
       log::warn("http: cannot accept a connection: {}", error.message());
       pause.expires_after(kAcceptPause);
       co_await pause.async_wait(kAwait);
       continue;
     }
-    admit(std::move(socket));
+    admit(listener, std::move(socket));
   }
 }
 
-void HttpServer::admit(tcp::socket socket) {
+void HttpServer::admit(const Listener& listener, StreamSocket socket) {
   boost::system::error_code ignored;
-  socket.set_option(tcp::no_delay(true), ignored);
+  socket.set_option(asio::ip::tcp::no_delay(true), ignored);  // no option of a Unix-domain socket
   if (state_.options.socket_send_bytes > 0)
     socket.set_option(asio::socket_base::send_buffer_size(state_.options.socket_send_bytes), ignored);
+  const auto tls = listener.address().is_unix() ? nullptr : tls_.current();
   state_.metrics.connections_accepted.fetch_add(1);
   size_t num_open = 0;
   {
@@ -116,12 +114,12 @@ void HttpServer::admit(tcp::socket socket) {
     num_open = state_.sessions.size();
   }
   if (num_open < state_.options.max_connections) {
-    std::make_shared<Session>(std::move(socket), state_)->start();
+    std::make_shared<Session>(std::move(socket), tls.get(), state_)->start();
     return;
   }
   state_.metrics.connections_refused.fetch_add(1);
   if (num_open >= state_.options.max_connections + kMaxRefusingConnections) return;  // closes the socket
-  std::make_shared<Session>(std::move(socket), state_)
+  std::make_shared<Session>(std::move(socket), tls.get(), state_)
       ->start_refusing(
           unavailable(fmt::format("all {} connections are in use; try again", state_.options.max_connections),
                       "too_many_connections", 1));
@@ -140,8 +138,7 @@ void HttpServer::stop() {
   if (!started_ || stopped_) return;
   stopped_ = true;
   asio::post(accept_strand_, [this] {
-    boost::system::error_code ignored;
-    acceptor_->close(ignored);
+    for (const auto& listener : listeners_) listener->close();
   });
   const auto deadline = std::chrono::steady_clock::now() + kCloseDeadline;
   for (;;) {  // bounded by kCloseDeadline
@@ -154,7 +151,7 @@ void HttpServer::stop() {
     }
     for (const auto& session : open) session->close();
     open.clear();
-    if (!accepting_.load() && state_.metrics.connections.load() == 0) break;
+    if (accepting_.load() == 0 && state_.metrics.connections.load() == 0) break;
     if (std::chrono::steady_clock::now() >= deadline) {
       log::warn("http: {} connections did not end in time", state_.metrics.connections.load());
       break;

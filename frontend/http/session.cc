@@ -59,10 +59,11 @@ std::string field_value(const RequestHeader& header, Name name) {
 
 }  // namespace
 
-Session::Session(asio::ip::tcp::socket socket, ServerState& state)
-    : stream_(std::move(socket)),
+Session::Session(StreamSocket socket, asio::ssl::context* tls, ServerState& state)
+    : stream_(std::move(socket), tls),
       buffer_(state.options.header_bytes + state.options.pipelined_bytes + kReadBytes),
-      state_(state) {
+      state_(state),
+      peer_(peer_text(stream_.socket())) {
   state_.metrics.connections.fetch_add(1);
 }
 
@@ -87,8 +88,8 @@ void Session::start_refusing(RequestError error) {
     state_.sessions.emplace(this, weak_from_this());
   }
   asio::co_spawn(
-      stream_.get_executor(), [self = shared_from_this(), error = std::move(error)] { return self->refuse(error); },
-      asio::detached);
+      stream_.get_executor(),
+      [self = shared_from_this(), error = std::move(error)] { return self->run_refusing(error); }, asio::detached);
 }
 
 void Session::close() {
@@ -97,31 +98,56 @@ void Session::close() {
 
 asio::awaitable<void> Session::run() {
   const auto self = shared_from_this();
-  for (;;) {  // ends with the connection; idle_timeout bounds every turn without a request
+  if (co_await begin()) co_await serve();
+  co_await end();
+}
+
+/// Ends with the connection; idle_timeout bounds every turn without a request.
+asio::awaitable<void> Session::serve() {
+  for (;;) {
     BodyReservation reservation(state_);
     Incoming incoming = co_await read_request(reservation);
     if (incoming.error) {
-      HttpResponse response = state_.handler.refusal(*incoming.error);
-      response.close = true;
       log::debug("http: refused with {}: {}", incoming.error->http_status, incoming.error->message);
-      if (co_await write(std::move(response), incoming)) co_await linger();
-      break;
+      co_await refuse(std::move(incoming));
+      co_return;
     }
-    if (!incoming.request) break;
-    if (!co_await answer_guarded(std::move(incoming))) break;
+    if (!incoming.request) co_return;
+    if (!co_await answer_guarded(std::move(incoming))) co_return;
   }
-  beast::error_code ignored;
-  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+}
+
+asio::awaitable<bool> Session::begin() {
+  stream_.expires_after(state_.options.handshake_timeout);
+  const Handshake handshake = co_await stream_.shake_hands();
+  if (handshake == Handshake::spoke_http) {
+    Incoming incoming;
+    incoming.error = http_refusal(400, "this port speaks HTTP over TLS alone: use https://", "tls_required");
+    co_await refuse(std::move(incoming));
+  }
+  co_return handshake == Handshake::done;
+}
+
+asio::awaitable<void> Session::end() {
+  stream_.expires_after(state_.options.linger_timeout);
+  co_await stream_.end();
   stream_.close();
 }
 
-asio::awaitable<void> Session::refuse(RequestError error) {
+asio::awaitable<void> Session::run_refusing(RequestError error) {
   const auto self = shared_from_this();
-  HttpResponse response = state_.handler.refusal(error);
+  if (co_await begin()) {
+    Incoming incoming;
+    incoming.error = std::move(error);
+    co_await refuse(std::move(incoming));
+  }
+  co_await end();
+}
+
+asio::awaitable<void> Session::refuse(Incoming incoming) {
+  HttpResponse response = state_.handler.refusal(*incoming.error);
   response.close = true;
-  Incoming incoming;
   if (co_await write(std::move(response), incoming)) co_await linger();
-  stream_.close();
 }
 
 asio::awaitable<bool> Session::wait_for_first_byte() {
@@ -189,12 +215,36 @@ asio::awaitable<Session::Incoming> Session::read_request(BodyReservation& reserv
   co_return incoming;
 }
 
+void Session::begin_record(RequestRecord& record, const HttpRequest& request) const {
+  record.id = request.id;
+  record.client = peer_;
+  record.method = request.method;
+  record.path = request.path;
+  if (!state_.options.request_log_text) return;
+  record.request_text = request.body.substr(0, state_.options.logged_text_bytes);
+  record.response_text.emplace();
+}
+
+void Session::log_text(std::string_view text) {
+  if (record_ == nullptr || !record_->response_text) return;
+  std::string& logged = *record_->response_text;
+  logged +=
+      text.substr(0, state_.options.logged_text_bytes - std::min(logged.size(), state_.options.logged_text_bytes));
+}
+
 asio::awaitable<bool> Session::answer_guarded(Incoming incoming) {
   using namespace asio::experimental::awaitable_operators;
   const CountScope in_flight(state_.metrics.in_flight);
   const std::string id = incoming.request->id;
+  const auto record = incoming.request->record;
+  begin_record(*record, *incoming.request);
+  record_ = record.get();
   answer_complete_ = false;
   auto first = co_await (answer(std::move(incoming)) || watch_client());
+  record_ = nullptr;
+  record->total_ms =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - record->arrival).count();
+  state_.handler.finished(*record);
   if (answer_complete_) co_return first.index() == 0 && std::get<0>(first);
   state_.metrics.clients_left.fetch_add(1);
   log::debug("http: {}: the client left before its answer was complete", id);
@@ -238,7 +288,7 @@ asio::awaitable<void> Session::watch_client() {
   // before it was to be cancelled, and another one would wait for bytes that the client sends only after our answer.
   while (!answer_complete_ && cancellation.cancelled() == asio::cancellation_type::none) {
     if (buffer_.size() >= state_.options.pipelined_bytes) {
-      co_await stream_.socket().async_wait(asio::ip::tcp::socket::wait_error, kAwait);
+      co_await stream_.socket().async_wait(asio::socket_base::wait_error, kAwait);
       co_return;
     }
     stream_.expires_never();
@@ -251,14 +301,16 @@ asio::awaitable<void> Session::watch_client() {
 asio::awaitable<bool> Session::write(HttpResponse response, const Incoming& incoming) {
   const bool keep = incoming.keep_alive && !response.close && !state_.draining.load();
   state_.metrics.count_response(response.status);
+  if (record_ != nullptr) record_->status = response.status;
   if (response.source) co_return co_await write_stream(std::move(response), incoming, keep);
   std::string text = header_text(response, incoming.version, keep);
   if (response.status != 204) text += fmt::format("Content-Length: {}\r\n", response.body.size());
   text += "\r\n";
   if (!incoming.is_head && response.status != 204) text += response.body;
+  log_text(response.body);
   const bool written = co_await write_bytes(text);
   answer_complete_ = written;
-  if (written && incoming.error) co_return true;  // run() lingers
+  if (written && incoming.error) co_return true;  // refuse() lingers
   co_return written&& keep;
 }
 
@@ -275,6 +327,7 @@ asio::awaitable<bool> Session::write_stream(HttpResponse response, const Incomin
   for (;;) {  // ends with the source, or with the connection
     std::string piece = co_await response.source->next();
     if (piece.empty()) break;
+    log_text(piece);
     if (chunked) piece = fmt::format("{:x}\r\n{}\r\n", piece.size(), piece);  // no temporaries in co_await: g++ 12
     if (!co_await write_bytes(piece)) co_return false;
   }
@@ -293,7 +346,7 @@ asio::awaitable<bool> Session::write_bytes(std::string_view bytes) {
 /// After a refusal the client may still be sending: closing now would reset the connection under our answer.
 asio::awaitable<void> Session::linger() {
   beast::error_code ignored;
-  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  if (!stream_.has_tls()) stream_.socket().shutdown(asio::socket_base::shutdown_send, ignored);
   stream_.expires_after(state_.options.linger_timeout);
   buffer_.clear();
   for (int i = 0; i < kMaxLingerReads; ++i) {

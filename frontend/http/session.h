@@ -4,21 +4,22 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 
+#include "frontend/http/connection.h"
 #include "frontend/http/server_state.h"
 
 namespace echelon {
 
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  /// The socket's executor is the session's strand. `state` must outlive the session.
-  Session(boost::asio::ip::tcp::socket socket, ServerState& state);
+  /// The socket's executor is the session's strand. `tls` as Connection takes it. `state` must outlive the session.
+  Session(StreamSocket socket, boost::asio::ssl::context* tls, ServerState& state);
   ~Session();
 
   /// Starts reading; the session keeps itself alive until the connection ends.
@@ -38,7 +39,11 @@ class Session : public std::enable_shared_from_this<Session> {
   };
 
   boost::asio::awaitable<void> run();
-  boost::asio::awaitable<void> refuse(RequestError error);
+  boost::asio::awaitable<void> run_refusing(RequestError error);
+  boost::asio::awaitable<bool> begin();  ///< false: the connection has to end
+  boost::asio::awaitable<void> serve();
+  boost::asio::awaitable<void> end();
+  boost::asio::awaitable<void> refuse(Incoming incoming);  ///< with its error
   boost::asio::awaitable<Incoming> read_request(BodyReservation& reservation);
   boost::asio::awaitable<bool> wait_for_first_byte();
   boost::asio::awaitable<bool> answer(Incoming incoming);
@@ -46,13 +51,17 @@ class Session : public std::enable_shared_from_this<Session> {
   boost::asio::awaitable<void> watch_client();
   boost::asio::awaitable<bool> write(HttpResponse response, const Incoming& incoming);
   boost::asio::awaitable<bool> write_stream(HttpResponse response, const Incoming& incoming, bool keep);
+  void begin_record(RequestRecord& record, const HttpRequest& request) const;
+  void log_text(std::string_view text);
   boost::asio::awaitable<bool> write_bytes(std::string_view bytes);
   boost::asio::awaitable<void> linger();
 
-  boost::beast::tcp_stream stream_;
+  Connection stream_;
   boost::beast::flat_buffer buffer_;
   ServerState& state_;
-  bool answer_complete_ = false;  ///< of the request that runs
+  const std::string peer_;
+  RequestRecord* record_ = nullptr;  ///< of the request that runs
+  bool answer_complete_ = false;     ///< of the request that runs
 };
 
 }  // namespace echelon

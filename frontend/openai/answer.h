@@ -44,6 +44,11 @@ class Answer {
   /// One event of the engine for one prompt. Events after a choice's end, or after an error, have no effect.
   Effects add(size_t prompt, OutputEvent event);
 
+  struct Counts {
+    int64_t prompt = 0, cached = 0, output = 0;  ///< tokens
+  };
+  /// So far.
+  Counts counts() const;
   /// Every choice has ended (then `closing_events` or `body` complete the answer), or the engine reported an error.
   bool done() const { return num_open_ == 0 || error_.has_value(); }
   const std::optional<std::string>& error() const { return error_; }  ///< the engine's words: for the log only
@@ -75,13 +80,8 @@ class Answer {
     ChoicePiece whole;   ///< all of it, when not streamed or a derived class keeps it
   };
 
-  struct Counts {
-    int64_t prompt = 0, cached = 0, output = 0;  ///< tokens
-  };
-
   /// The events of a choice's next piece.
   virtual std::string piece_events(size_t index, ChoicePiece piece);
-  Counts counts() const;
   ChoiceState& choice(size_t index) { return choices_[index]; }
 
  private:

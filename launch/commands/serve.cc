@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -21,8 +22,11 @@
 #include "frontend/front_end.h"
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
+#include "launch/commands/banner.h"
 #include "launch/engine_settings.h"
+#include "launch/generated_key.h"
 #include "launch/options.h"
+#include "launch/server_settings.h"
 #include "parallel/end_job.h"
 #include "parallel/job.h"
 
@@ -42,50 +46,41 @@ bool speaks_for_all() {
   return true;
 }
 
-ServerOptions server_options(const ServeOptions& options) {
-  ServerOptions server;
-  server.host = options.host;
-  server.port = static_cast<uint16_t>(options.port);
-  server.api_keys = options.api_keys;
-  server.prefix_cache_per_key = options.prefix_cache_per_key;
-  return server;
-}
-
-std::string mebibytes(uint64_t bytes) { return fmt::format("{:.0f} MiB", static_cast<double>(bytes) / (1 << 20)); }
-
-/// What a user wants to know when the server is ready.
-void print_banner(const ServeOptions& options, const ServingEngine& engine, const Layout& layout, uint16_t port,
-                  const std::string& host) {
-  const auto model = engine.model();
-  const EngineMetrics metrics = engine.metrics();
-  const std::string address = options.host == "0.0.0.0" || options.host == "::" ? host : options.host;
-  std::string text = fmt::format("echelon serves {} ({}), {}\n", model->name, model->family, layout.describe());
-  for (const RankMetrics& rank : metrics.ranks) {
-    text += fmt::format(
-        "  rank {:<3} {}  stage {} part {} replica {}: weights {}, KV cache {}, activations {}, loaded in {:.2f} s\n",
-        rank.rank, rank.host, rank.pp, rank.tp, rank.dp, mebibytes(rank.weight_bytes), mebibytes(rank.kv_bytes),
-        mebibytes(rank.activation_bytes), rank.load_seconds);
-  }
-  text += fmt::format("  KV cache: {} tokens, {} per sequence at most\n", metrics.kv_blocks_total * kBlockTokens,
-                      model->max_model_len);
-  text += fmt::format("  http://{}:{}/v1\n", address, port);
-  text += fmt::format("  from elsewhere: ssh -L {0}:{1}:{0} {2}\n", port, address, host);
-  text += fmt::format(
-      "  curl http://{}:{}/v1/chat/completions -H 'Content-Type: application/json'{} -d '{{\"model\": \"{}\", "
-      "\"messages\": "
-      "[{{\"role\": \"user\", \"content\": \"Hello\"}}], \"stream\": true}}'\n",
-      address, port, options.api_keys.empty() ? "" : " -H \"Authorization: Bearer $KEY\"", model->name);
-  std::fputs(text.c_str(), stderr);
-  std::fflush(stderr);
-}
-
 /// Everything of rank 0 that the other ranks do not have.
 struct Front {
   std::unique_ptr<ServingEngine> engine;
   std::unique_ptr<FrontEnd> front_end;
+  std::filesystem::path made_key_file;  ///< of a key that was made for this server; empty: none was
 };
 
-/// SIGTERM, SIGINT and SIGUSR1 drain; a second one of the first two ends the job at once. Only rank 0 acts on signals.
+/// Bound before the weights are read: health says why the server is not ready yet.
+void start_front_end(Front& front, const ServeOptions& options, const std::string& host) {
+  ServerOptions server = server_options(options);
+  const std::string made_key = needs_api_key(options) ? random_api_key() : "";
+  if (!made_key.empty()) server.api_keys.push_back(made_key);
+  front.front_end = std::make_unique<FrontEnd>(server, *front.engine);
+  front.front_end->start();
+  if (!made_key.empty())  // named after the port, which may be known only now
+    front.made_key_file = write_api_key(made_key, host, front.front_end->port(), key_folders());
+}
+
+void print_banner(const ServeOptions& options, const Front& front, const Layout& layout, const std::string& host) {
+  const std::string text =
+      banner(options, *front.engine, layout,
+             {.host = host, .addresses = front.front_end->addresses(), .made_key_file = front.made_key_file});
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
+
+void stop_front_end(Front& front) {
+  front.front_end->wait_idle(kLastAnswersTimeout);
+  front.front_end->stop();
+  std::error_code ignored;
+  if (!front.made_key_file.empty()) std::filesystem::remove(front.made_key_file, ignored);
+}
+
+/// SIGTERM, SIGINT and SIGUSR1 drain; a second one of the first two ends the job at once. SIGHUP reads files again;
+/// where there are none it means that the terminal has gone, and drains (but under nohup). Only rank 0 acts on signals.
 class DrainOnSignal {
  public:
   /// Blocks the signals for this thread and those it starts from now on.
@@ -94,7 +89,7 @@ class DrainOnSignal {
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
   }
 
-  explicit DrainOnSignal(Front& front) : thread_([this, &front] { wait(front); }) {}
+  DrainOnSignal(Front& front, bool reloads) : thread_([this, &front, reloads] { wait(front, reloads); }) {}
   ~DrainOnSignal() {
     ended_ = true;
     pthread_kill(thread_.native_handle(), SIGUSR1);
@@ -105,17 +100,28 @@ class DrainOnSignal {
   static sigset_t signals() {
     sigset_t set;
     sigemptyset(&set);
-    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&set, signal);
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGHUP}) sigaddset(&set, signal);
     return set;
   }
 
-  void wait(Front& front) {
+  static bool hangup_is_ignored() {
+    struct sigaction action {};
+    sigaction(SIGHUP, nullptr, &action);
+    return action.sa_handler == SIG_IGN;
+  }
+
+  void wait(Front& front, bool reloads) {
     const sigset_t set = signals();
     for (bool draining = false;;) {
       int signal = 0;
       sigwait(&set, &signal);
       if (ended_) return;
-      if (draining && signal != SIGUSR1) end_job("a second signal came while draining");
+      if (signal == SIGHUP && (reloads || hangup_is_ignored())) {
+        log::info("signal {}: reading files again", signal);
+        front.front_end->reload();
+        continue;
+      }
+      if (draining && (signal == SIGTERM || signal == SIGINT)) end_job("a second signal came while draining");
       if (draining) continue;
       draining = true;
       log::info("signal {}: draining, new requests are refused", signal);
@@ -224,12 +230,9 @@ int serve_rank(Job& job, const ServeOptions& options) {
   if (rank == 0) {
     front.engine = std::make_unique<ServingEngine>(
         engine_settings, layout, *control,
-        ServingEngine::Callbacks{
-            .on_ready =
-                [&] { print_banner(options, *front.engine, layout, front.front_end->port(), job.host_name(0)); },
-            .on_failure = end_all});
-    front.front_end = std::make_unique<FrontEnd>(server_options(options), *front.engine);
-    front.front_end->start();  // bound before the weights are read: health says why it is not ready yet
+        ServingEngine::Callbacks{.on_ready = [&] { print_banner(options, front, layout, job.host_name(0)); },
+                                 .on_failure = end_all});
+    start_front_end(front, options, job.host_name(0));
   }
   const WaitTimes times{.spin_us = layout.num_ranks() * engine_settings.num_threads >
                                            static_cast<int>(std::thread::hardware_concurrency())
@@ -244,7 +247,7 @@ int serve_rank(Job& job, const ServeOptions& options) {
   std::unique_ptr<DrainOnSignal> signals;
   if (rank == 0) {
     front.engine->start();
-    signals = std::make_unique<DrainOnSignal>(front);
+    signals = std::make_unique<DrainOnSignal>(front, has_files(options));
   }
   try {
     runner.run();
@@ -258,8 +261,7 @@ int serve_rank(Job& job, const ServeOptions& options) {
   }
   if (rank == 0) {
     front.engine->wait_until_stopped();
-    front.front_end->wait_idle(kLastAnswersTimeout);
-    front.front_end->stop();
+    stop_front_end(front);
     signals.reset();
   }
   control->close();

@@ -50,8 +50,8 @@ class OptionFile : public ::testing::Test {
 
 /// A text that row `index` of serve takes and that is not its default.
 std::string another_value(size_t index) {
-  for (const std::string value :
-       {"3", "false", "true", "bf16", "avx2", "float32", "debug", "a=3", "dynamic", "latency", "something"}) {
+  for (const std::string value : {"3", "false", "true", "bf16", "avx2", "float32", "debug", "a=3", "dynamic", "latency",
+                                  "unix:/s", "http://a", "something"}) {
     ServeOptions changed;
     const OptionRow row = serve_rows(changed)[index];
     const std::string preset = row.get();
@@ -138,6 +138,40 @@ TEST(Options, ApiKeysFromEverySource) {
   const std::string printed = print_config("serve", parse_serve({"m", "--api-key", "secret"}, {}));
   EXPECT_THAT(printed, Not(HasSubstr("secret")));
   EXPECT_THAT(printed, HasSubstr("# api-key: [\"***\"]"));
+}
+
+TEST(Options, AddressesToListenOn) {
+  EXPECT_THAT(parse({"m", "--listen", "unix:/a", "--listen", "[::]:1"}).listen, ElementsAre("unix:/a", "[::]:1"));
+  EXPECT_THAT(parse({"m"}, {{"ECHELON_LISTEN", "unix:/a,h:2"}}).listen, ElementsAre("unix:/a", "h:2"));
+  EXPECT_THAT(error_of({"m", "--listen", "8000"}), HasSubstr("--listen: '8000': is neither unix:PATH nor HOST:PORT"));
+  EXPECT_THAT(error_of({"m", "--listen", "h:1", "--listen", "h:x"}), HasSubstr("--listen"));
+}
+
+TEST(Options, ACertificateNeedsItsKey) {
+  EXPECT_EQ(parse({"m", "--tls-cert", "c", "--tls-key", "k"}).tls_key, "k");
+  EXPECT_THAT(error_of({"m", "--tls-cert", "c"}), HasSubstr("--tls-cert needs --tls-key"));
+  EXPECT_THAT(error_of({"m", "--tls-key", "k"}), HasSubstr("--tls-key needs --tls-cert"));
+}
+
+TEST(Options, OriginsOfPages) {
+  EXPECT_THAT(parse({"m", "--cors-origin", "*", "--cors-origin", "https://a.b:8"}).cors_origins,
+              ElementsAre("*", "https://a.b:8"));
+  for (const std::string bad : {"a.b", "://a", "https://", "https://a/", "https://a.b/path", "https://*.b", ""})
+    EXPECT_THAT(error_of({"m", "--cors-origin=" + bad}), HasSubstr("--cors-origin")) << bad;
+}
+
+TEST(Options, TextsOfRequestsNeedALog) {
+  EXPECT_TRUE(parse({"m", "--request-log", "f", "--request-log-text"}).request_log_text);
+  EXPECT_THAT(error_of({"m", "--request-log-text"}), HasSubstr("--request-log-text needs --request-log"));
+}
+
+TEST(Options, NobodyAndSomebodyExcludeEachOther) {
+  EXPECT_TRUE(parse({"m"}).require_api_key);
+  EXPECT_FALSE(parse({"m", "--no-api-key"}).require_api_key);
+  EXPECT_FALSE(parse({"m", "--no-require-api-key"}).require_api_key);
+  EXPECT_EQ(parse({"m", "--api-key-file", "/k"}).api_key_file, "/k");
+  EXPECT_THAT(error_of({"m", "--no-api-key", "--api-key-file", "/k"}), HasSubstr("--no-api-key excludes"));
+  EXPECT_THAT(error_of({"m", "--no-api-key"}, {{"ECHELON_API_KEY", "k"}}), HasSubstr("--no-api-key excludes"));
 }
 
 TEST_F(OptionFile, FlagsWinOverEnvironmentOverFile) {

@@ -1,0 +1,34 @@
+// Option by option; and when a server without a key is an accident rather than a wish.
+#include "launch/server_settings.h"
+
+#include <algorithm>
+
+#include "frontend/http/listener.h"
+
+namespace echelon {
+
+ServerOptions server_options(const ServeOptions& options) {
+  ServerOptions server;
+  server.host = options.host;
+  server.port = static_cast<uint16_t>(options.port);
+  server.listen = options.listen;
+  server.tls_certificate = options.tls_cert;
+  server.tls_key = options.tls_key;
+  server.api_keys = options.api_keys;
+  server.api_key_file = options.api_key_file;
+  server.request_log = options.request_log;
+  server.request_log_text = options.request_log_text;
+  server.allowed_origins = options.cors_origins;
+  server.limit_requests_per_min = options.limit_requests_per_min;
+  server.limit_tokens_per_min = options.limit_tokens_per_min;
+  server.prefix_cache_per_key = options.prefix_cache_per_key;
+  return server;
+}
+
+bool needs_api_key(const ServeOptions& options) {
+  if (!options.require_api_key || !options.api_keys.empty() || !options.api_key_file.empty()) return false;
+  const std::vector<ListenAddress> addresses = listen_addresses(server_options(options));
+  return !std::all_of(addresses.begin(), addresses.end(), is_local);
+}
+
+}  // namespace echelon
