@@ -17,6 +17,8 @@ namespace {
 using templates::TemplateFailure;
 using templates::Value;
 
+constexpr size_t kMaxMessageBytes = 16384;
+
 struct BuiltIn {
   std::string_view name, source;
 };
@@ -97,6 +99,12 @@ std::vector<std::pair<std::string, Value>> variables_of(const ChatInput& input) 
   return variables;
 }
 
+/// A message may be a text of the client's, of any length.
+std::string shortened(const std::string& message) {
+  if (message.size() <= kMaxMessageBytes) return message;
+  return replace_invalid_utf8(std::string_view(message).substr(0, kMaxMessageBytes));
+}
+
 std::tm local_time() {
   const std::time_t now = std::time(nullptr);
   std::tm broken_down{};
@@ -140,7 +148,7 @@ boost::system::result<std::string, TemplateError> ChatTemplate::render(const Cha
       throw;
     }
   } catch (const TemplateFailure& failure) {
-    return TemplateError{failure.message, line, failure.raised};
+    return TemplateError{shortened(failure.message), line, failure.raised};
   }
 }
 
