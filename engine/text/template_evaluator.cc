@@ -9,7 +9,7 @@
 namespace echelon::templates {
 
 namespace {
-constexpr size_t kNamesPerStep = 16;  // compared with the one that is looked for
+constexpr size_t kNamesPerStep = 8;  // compared with the one that is looked for
 }
 
 /// One level of nesting while it lives.

@@ -16,6 +16,11 @@ namespace {
 
 using Parts = std::vector<Value>;
 
+void check_path_size(const std::string& path) {
+  constexpr size_t kMaxPathBytes = 4096;
+  if (path.size() > kMaxPathBytes) fail(fmt::format("an attribute is longer than {} bytes", kMaxPathBytes));
+}
+
 /// "name.0,other" of an attribute argument: each part is names and indices, to be looked up one in the other.
 Parts parts_of(const Value& path) {
   if (path.is_none()) return {};
@@ -23,6 +28,7 @@ Parts parts_of(const Value& path) {
   if (!path.string()) fail(fmt::format("an attribute must be a name or an index, not '{}'", type_name(path)));
   Parts parts;
   const std::string& text = *path.string();
+  check_path_size(text);
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find('.', begin), text.size());
     const std::string part = text.substr(begin, end - begin);
@@ -51,7 +57,7 @@ Arguments rest_of(const Arguments& arguments, size_t from) {
 }
 
 void charge_input(Evaluator& evaluator, const Value& input) {
-  if (const std::string* text = input.string()) evaluator.meter().charge_points(text->size());
+  if (const std::string* text = input.string()) evaluator.meter().charge_text(text->size());
   if (const ListData* list = input.list()) evaluator.charge(list->items.size());
 }
 
@@ -109,6 +115,7 @@ std::vector<std::pair<Value, Value>> keyed(Evaluator& evaluator, const Value& in
   std::vector<Parts> paths;
   if (several && path && path->string()) {
     const std::string& text = *path->string();
+    check_path_size(text);
     for (size_t begin = 0; begin <= text.size();) {
       const size_t end = std::min(text.find(',', begin), text.size());
       paths.push_back(parts_of(Value(text.substr(begin, end - begin))));
@@ -189,6 +196,7 @@ Value filter_unique(Evaluator& evaluator, const Value& input, const Arguments& a
   for (auto& [key, item] :
        keyed(evaluator, input, arguments.find(1, "attribute"), flag_argument(arguments, 0, "case_sensitive", false))) {
     std::string spelled = key_text(key);
+    evaluator.charge(kStepsPerEntry);
     evaluator.meter().charge_text(spelled.size());
     if (seen.insert(std::move(spelled)).second) out.push_back(item);
   }
@@ -294,7 +302,7 @@ Value filter_slice(Evaluator& evaluator, const Value& input, const Arguments& ar
   for (int64_t i = 0, begin = 0; i < slices; ++i) {
     const bool longer = i < length % slices;
     const int64_t end = begin + length / slices + (longer ? 1 : 0);
-    evaluator.charge(static_cast<size_t>(end - begin) + 1);
+    evaluator.charge(static_cast<size_t>(end - begin) + kStepsPerText);
     std::vector<Value> part(values->items.begin() + begin, values->items.begin() + end);
     if (fill && !fill->is_none() && !longer) part.push_back(*fill);
     out.push_back(make_list(std::move(part)));

@@ -79,7 +79,7 @@ std::vector<std::pair<Value, Value>> entries_of(Meter& meter, const Arguments& a
     }
   }
   for (const auto& [name, value] : arguments.named) items.emplace_back(Value(name), value);
-  meter.charge(items.size() * kStepsPerText);
+  meter.charge(items.size() * kStepsPerEntry);
   return items;
 }
 
@@ -140,8 +140,8 @@ Value call_container_method(Evaluator& evaluator, const Value& object, std::stri
       if (found != nullptr) return *found;
       return arguments.positional.size() > 1 ? arguments.positional[1] : Value();
     }
+    if (name == "copy") return object;  // nothing can change either of them
     evaluator.charge(dict->items.size() * (name == "items" ? kStepsPerText : 1));
-    if (name == "copy") return make_dict(dict->items);
     std::vector<Value> items;
     for (const auto& [key, value] : dict->items) {
       items.push_back(name == "keys" ? key : name == "values" ? value : make_list({key, value}, ListKind::tuple));

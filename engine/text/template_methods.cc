@@ -201,10 +201,10 @@ constexpr NamedMethod kMethods[] = {
     {"casefold", 0, 0, [](E&, const V& s, const A&) { return V(unicode::to_lower(text_of_self(s))); }},
     {"center", 1, 2, [](E& e, const V& s, const A& a) { return justified(e, s, a, 0); }},
     {"count", 1, 3,
-     [](E&, const V& s, const A& a) {
+     [](E& e, const V& s, const A& a) {
        const std::string& part = text_argument(a, 0, "sub");
        const Searched where = searched(text_of_self(s), a);
-       return V(where.beyond ? int64_t{0} : count_text(where.part, part));
+       return V(where.beyond ? int64_t{0} : count_text(e.meter(), where.part, part));
      }},
     {"endswith", 1, 3, [](E& e, const V& s, const A& a) { return affix(e, s, a, false); }},
     {"expandtabs", 0, 1, expand_tabs, {"tabsize"}},
@@ -246,7 +246,7 @@ constexpr NamedMethod kMethods[] = {
      0,
      1,
      [](E& e, const V& s, const A& a) {
-       return texts(e, split_lines(text_of_self(s), flag_argument(a, 0, "keepends", false)));
+       return texts(e, split_lines(e.meter(), text_of_self(s), flag_argument(a, 0, "keepends", false)));
      },
      {"keepends"}},
     {"startswith", 1, 3, [](E& e, const V& s, const A& a) { return affix(e, s, a, true); }},
@@ -286,7 +286,14 @@ bool has_string_method(std::string_view name) { return find_method(name) != null
 
 Value call_string_method(Evaluator& evaluator, const Value& text, std::string_view name, const Arguments& arguments) {
   const NamedMethod& method = *find_method(name);
-  evaluator.meter().charge_points(text.string()->size());
+  if (method.most == 0) {  // those without arguments look at every code point
+    evaluator.meter().charge_points(text.string()->size());
+  } else {
+    evaluator.meter().charge_text(text.string()->size());
+  }
+  for (const Value& argument : arguments.positional) {
+    if (const std::string* given = argument.string()) evaluator.meter().charge_text(given->size());
+  }
   if (method.most != SIZE_MAX) {
     if (method.keywords[0].empty()) {
       arguments.check_count(name, method.least, method.most);

@@ -40,7 +40,9 @@ std::array<int64_t, 3> slice_range(int64_t length, const Value& begin, const Val
 }
 
 Value undefined_member(const Value& object, std::string_view name) {
-  return make_undefined(fmt::format("'{} object' has no attribute '{}'", type_name(object), name));
+  constexpr size_t kMaxNameShown = 100;
+  return make_undefined(
+      fmt::format("'{} object' has no attribute '{}'", type_name(object), name.substr(0, kMaxNameShown)));
 }
 
 }  // namespace
@@ -195,7 +197,7 @@ Value Evaluator::attribute(const Value& object, std::string_view name) {
   if (const Undefined* undefined = object.get<Undefined>()) fail(*undefined->message);
   if (const auto* loop = object.get<std::shared_ptr<const LoopState>>()) return loop_attribute(*loop, name);
   if (const auto* names = object.get<Namespace*>()) {
-    charge((*names)->attributes.size() / 16);
+    charge((*names)->attributes.size() / 8);
     for (const auto& [known, value] : (*names)->attributes) {
       if (known == name) return value;
     }
@@ -212,6 +214,7 @@ Value Evaluator::attribute(const Value& object, std::string_view name) {
 Value Evaluator::item(const Value& object, const Value& key) {
   if (const Undefined* undefined = object.get<Undefined>()) fail(*undefined->message);
   const std::string* name = key.string();
+  if (name) meter_.charge_text(name->size());
   if (const DictData* dict = object.dict()) {
     // A key that cannot be one is no error here: Jinja takes it for one that is absent.
     const bool hashable = !key.dict() && !(key.list() && key.list()->kind == ListKind::list);
@@ -234,7 +237,7 @@ Value Evaluator::evaluate_filter(const Expr& expr, const Value& input) {
   const Value inner = expr.children[0] == nullptr                  ? input
                       : expr.children[0]->kind == ExprKind::filter ? evaluate_filter(*expr.children[0], input)
                                                                    : evaluate(*expr.children[0]);
-  if (const std::string* text = inner.string()) meter_.charge_points(text->size());
+  if (const std::string* text = inner.string()) meter_.charge_text(text->size());
   if (const ListData* list = inner.list()) charge(list->items.size());
   return apply_filter(expr.name, inner, evaluate_arguments(expr.arguments));
 }
@@ -244,7 +247,7 @@ Arguments Evaluator::evaluate_arguments(const std::vector<Argument>& arguments) 
   const auto add = [&](std::string name, Value value) {
     if (std::any_of(evaluated.named.begin(), evaluated.named.end(), [&](const auto& old) { return old.first == name; }))
       fail(fmt::format("got multiple values for keyword argument '{}'", name));
-    charge(evaluated.named.size() / 16);
+    charge(evaluated.named.size() / 8);
     evaluated.named.emplace_back(std::move(name), std::move(value));
   };
   for (const Argument& argument : arguments) {
@@ -257,6 +260,7 @@ Arguments Evaluator::evaluate_arguments(const std::vector<Argument>& arguments) 
       if (!value.dict()) fail(fmt::format("argument after ** must be a mapping, not {}", type_name(value)));
       for (const auto& [name, entry] : value.dict()->items) {
         if (!name.string()) fail("keywords must be strings");
+        charge(kStepsPerEntry);
         add(*name.string(), entry);
       }
     } else if (argument.keyword.empty()) {

@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bitset>
 #include <cstring>
+#include <set>
 
 #include "engine/text/unicode.h"
 #include "engine/text/utf8.h"
@@ -94,10 +96,12 @@ size_t rfind_text(std::string_view text, std::string_view part) {
   return found == std::string::npos ? found : text.size() - found - part.size();
 }
 
-int64_t count_text(std::string_view text, std::string_view part) {
+int64_t count_text(Meter& meter, std::string_view text, std::string_view part) {
   if (part.empty()) return static_cast<int64_t>(count_code_points(text)) + 1;
+  if (part.size() == 1) return std::count(text.begin(), text.end(), part.front());
   int64_t count = 0;
   for (size_t at = find_text(text, part, 0); at != std::string::npos; at = find_text(text, part, at + part.size())) {
+    meter.charge(1);
     ++count;
   }
   return count;
@@ -106,16 +110,23 @@ int64_t count_text(std::string_view text, std::string_view part) {
 std::string strip(const std::string& text, const Value* characters, bool left, bool right) {
   const std::string* set = characters ? characters->string() : nullptr;
   if (characters && !set && !characters->is_none()) fail("strip arg must be None or str");
-  std::vector<char32_t> wanted;
+  std::bitset<128> ascii;
+  std::set<char32_t> others;
   for (size_t at = 0; set && at < set->size();) {
     const CodePoint point = read_code_point(*set, at);
-    wanted.push_back(point.value);
+    if (point.value < ascii.size()) {
+      ascii.set(point.value);
+    } else {
+      others.insert(point.value);
+    }
     at += point.num_bytes;
   }
-  std::sort(wanted.begin(), wanted.end());
   const auto drops = [&](size_t at) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    if (byte < 0x80) return set ? ascii.test(byte) : unicode::is_python_space(byte);
     const char32_t point = read_code_point(text, at).value;
-    return set ? std::binary_search(wanted.begin(), wanted.end(), point) : unicode::is_python_space(point);
+    if (!set) return unicode::is_python_space(point);
+    return others.contains(point);
   };
   size_t begin = 0;
   size_t end = text.size();
@@ -152,7 +163,7 @@ std::string replace_text(Meter& meter, const std::string& text, const std::strin
   return out;
 }
 
-std::vector<std::string> split_lines(const std::string& text, bool keep_ends) {
+std::vector<std::string> split_lines(Meter& meter, const std::string& text, bool keep_ends) {
   std::vector<std::string> lines;
   size_t begin = 0;
   for (size_t at = 0; at < text.size();) {
@@ -160,6 +171,7 @@ std::vector<std::string> split_lines(const std::string& text, bool keep_ends) {
     const size_t end = at;
     at += point.num_bytes;
     if (!is_line_break(point.value)) continue;
+    meter.charge(kStepsPerText);
     if (point.value == '\r' && at < text.size() && text[at] == '\n') ++at;
     lines.push_back(text.substr(begin, (keep_ends ? at : end) - begin));
     begin = at;
@@ -170,7 +182,7 @@ std::vector<std::string> split_lines(const std::string& text, bool keep_ends) {
 
 std::vector<std::string> split_text(Meter& meter, const std::string& text, const std::optional<std::string>& separator,
                                     int64_t limit, bool from_right) {
-  meter.charge_points(text.size());
+  if (!separator) meter.charge_points(text.size());
   if (!separator) return from_right ? rsplit_spaces(meter, text, limit) : split_spaces(meter, text, limit);
   if (separator->empty()) fail("empty separator");
   // From the right is from the left in a mirror.

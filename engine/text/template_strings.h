@@ -16,7 +16,7 @@ size_t find_text(std::string_view text, std::string_view part, size_t from);
 /// text.rfind(part) in bytes.
 size_t rfind_text(std::string_view text, std::string_view part);
 /// text.count(part).
-int64_t count_text(std::string_view text, std::string_view part);
+int64_t count_text(Meter& meter, std::string_view text, std::string_view part);
 
 /// text.strip(): both sides, or one; `characters` null or None strips white space.
 std::string strip(const std::string& text, const Value* characters, bool left, bool right);
@@ -24,7 +24,7 @@ std::string strip(const std::string& text, const Value* characters, bool left, b
 std::string replace_text(Meter& meter, const std::string& text, const std::string& from, const std::string& to,
                          int64_t count);
 /// text.splitlines(keep_ends).
-std::vector<std::string> split_lines(const std::string& text, bool keep_ends = false);
+std::vector<std::string> split_lines(Meter& meter, const std::string& text, bool keep_ends = false);
 /// text.split(separator, limit), text.rsplit; without a separator at white space; limit < 0: all.
 std::vector<std::string> split_text(Meter& meter, const std::string& text, const std::optional<std::string>& separator,
                                     int64_t limit, bool from_right);

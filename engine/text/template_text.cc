@@ -16,6 +16,13 @@ namespace {
 
 constexpr int kMaxNamespacePrints = 20;
 
+/// A backslash, the letter and so many hexadecimal digits.
+void append_escape(std::string& out, char letter, uint32_t value, int num_digits) {
+  out += '\\';
+  out += letter;
+  for (int i = num_digits - 1; i >= 0; --i) out += "0123456789abcdef"[(value >> (4 * i)) & 0xf];
+}
+
 void append_string_repr(std::string& out, const std::string& text) {
   const bool has_single = text.find('\'') != std::string::npos;
   const char quote = has_single && text.find('"') == std::string::npos ? '"' : '\'';
@@ -34,12 +41,8 @@ void append_string_repr(std::string& out, const std::string& text) {
       out += "\\t";
     } else if (unicode::is_printable(c)) {
       append_utf8(out, c);
-    } else if (c < 0x100) {
-      out += fmt::format("\\x{:02x}", static_cast<uint32_t>(c));
-    } else if (c < 0x10000) {
-      out += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
     } else {
-      out += fmt::format("\\U{:08x}", static_cast<uint32_t>(c));
+      append_escape(out, c < 0x100 ? 'x' : c < 0x10000 ? 'u' : 'U', c, c < 0x100 ? 2 : c < 0x10000 ? 4 : 8);
     }
     at += point.num_bytes;
   }
@@ -121,9 +124,10 @@ void append_json_string(std::string& out, const std::string& text, bool ascii_on
     }
     if (c >= 0x10000 && ascii_only) {
       const uint32_t rest = static_cast<uint32_t>(c) - 0x10000;
-      out += fmt::format("\\u{:04x}\\u{:04x}", 0xd800 + (rest >> 10), 0xdc00 + (rest & 0x3ff));
+      append_escape(out, 'u', 0xd800 + (rest >> 10), 4);
+      append_escape(out, 'u', 0xdc00 + (rest & 0x3ff), 4);
     } else if (c < 0x20 || (ascii_only && c > 0x7e)) {
-      out += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
+      append_escape(out, 'u', c, 4);
     } else {
       append_utf8(out, c);
     }

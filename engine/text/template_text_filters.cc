@@ -22,10 +22,17 @@ Value soft_text(Evaluator& evaluator, const Value& input) {
   return input.string() ? input : Value(evaluator.charged(evaluator.text_of(input)));
 }
 
+/// The same for a filter that looks at every code point.
+Value read_text(Evaluator& evaluator, const Value& input) {
+  const Value text = soft_text(evaluator, input);
+  evaluator.meter().charge_points(text.string()->size());
+  return text;
+}
+
 /// A method of a string, applied to any value's text.
 template <std::string (*Convert)(const std::string&)>
 Value converted(Evaluator& evaluator, const Value& input, const Arguments&) {
-  const Value text = soft_text(evaluator, input);
+  const Value text = read_text(evaluator, input);
   return make_text(evaluator.charged(Convert(*text.string())), text.is_markup());
 }
 
@@ -190,6 +197,7 @@ Value filter_round(Evaluator& evaluator, const Value& input, const Arguments& ar
     const double unit = std::pow(10.0, static_cast<double>(-precision));
     return std::nearbyint(*real / unit) * unit;
   }
+  if (std::abs(*real) >= 0x1p53) return *real;  // whole
   char buffer[400];
   std::snprintf(buffer, sizeof buffer, "%.*f", static_cast<int>(precision), *real);
   return std::strtod(buffer, nullptr);
@@ -208,7 +216,7 @@ Value filter_indent(Evaluator& evaluator, const Value& input, const Arguments& a
   const bool blank = flag_argument(arguments, 2, "blank", false);
   std::string out = flag_argument(arguments, 1, "first", false) ? margin : "";
   bool first = true;
-  for (const std::string& line : split_lines(*input.string() + "\n")) {
+  for (const std::string& line : split_lines(evaluator.meter(), *input.string() + "\n")) {
     if (!first) out += blank || !line.empty() ? "\n" + margin : "\n";
     out += line;
     first = false;
@@ -240,7 +248,7 @@ Value filter_truncate(Evaluator& evaluator, const Value& input, const Arguments&
 }
 
 Value filter_wordcount(Evaluator& evaluator, const Value& input, const Arguments&) {
-  const Value text = soft_text(evaluator, input);
+  const Value text = read_text(evaluator, input);
   int64_t count = 0;
   bool inside = false;
   for (size_t at = 0; at < text.string()->size();) {
@@ -270,7 +278,7 @@ std::string quote_url(const std::string& text, bool in_query) {
 }
 
 Value filter_urlencode(Evaluator& evaluator, const Value& input, const Arguments&) {
-  if (!input.dict() && !input.list()) return evaluator.charged(quote_url(evaluator.text_of(input), false));
+  if (!input.dict() && !input.list()) return evaluator.charged(quote_url(*read_text(evaluator, input).string(), false));
   const Value pairs = input.dict() ? call_container_method(evaluator, input, "items", {}) : input;
   std::string out;
   const ListRef values = iterate(evaluator.meter(), pairs);
@@ -342,12 +350,14 @@ constexpr NamedFilter kFilters[] = {
     {"round", filter_round, {"precision", "method"}},
     {"safe", [](E& e, const V& v, const A&) { return make_text(e.text_of(v), true); }},
     {"string", [](E& e, const V& v, const A&) { return soft_text(e, v); }},
-    {"title", [](E& e, const V& v, const A&) { return V(e.charged(title_filter(*soft_text(e, v).string()))); }},
+    {"title", [](E& e, const V& v, const A&) { return V(e.charged(title_filter(*read_text(e, v).string()))); }},
     {"tojson", filter_tojson, {"ensure_ascii", "indent", "separators", "sort_keys"}},
     {"trim",
      [](E& e, const V& v, const A& a) {
        const Value text = soft_text(e, v);
-       return make_text(strip(*text.string(), a.find(0, "chars"), true, true), text.is_markup());
+       const Value* chars = a.find(0, "chars");
+       if (chars && chars->string()) e.meter().charge_points(chars->string()->size());
+       return make_text(strip(*text.string(), chars, true, true), text.is_markup());
      },
      {"chars"}},
     {"truncate", filter_truncate, {"length", "killwords", "end", "leeway"}},

@@ -185,6 +185,8 @@ bool equal(Meter& meter, const Value& left, const Value& right) {
     if (left.dict() == right.dict()) return true;
     if (left.dict()->items.size() != right.dict()->items.size()) return false;
     return std::all_of(left.dict()->items.begin(), left.dict()->items.end(), [&](const auto& entry) {
+      meter.charge(kStepsPerEntry);
+      if (const std::string* key = entry.first.string()) meter.charge_text(key->size());
       const Value* other = right.dict()->find(entry.first);
       return other != nullptr && equal(meter, entry.second, *other);
     });

@@ -28,6 +28,7 @@ inline constexpr int64_t kMaxSteps = 10'000'000;  ///< nodes walked, items made 
 inline constexpr size_t kCharsPerStep = 16;       ///< of text that is copied or searched
 inline constexpr size_t kPointsPerStep = 2;       ///< of text that is read a code point at a time
 inline constexpr size_t kStepsPerText = 4;        ///< an item that is a new text
+inline constexpr size_t kStepsPerEntry = 8;       ///< of a dict that is looked up or made
 inline constexpr size_t kMaxTextBytes = size_t{1} << 25;  ///< of one string, and of the output
 inline constexpr size_t kMaxListItems = 1'000'000;
 inline constexpr size_t kMaxKeyBytes = size_t{1} << 16;  ///< of a tuple that is a dict's key, spelled out

@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "engine/text/template_evaluator.h"
@@ -252,8 +254,43 @@ TEST(ChatTemplate, BuiltInsRenderTheirFormats) {
             "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>user<|end_"
             "header_id|>\n\n"
             "Bye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
-  EXPECT_EQ(ChatTemplate::built_in_names().size(), 3u);
-  EXPECT_THROW(ChatTemplate::built_in("alpaca"), Error);
+}
+
+TEST(ChatTemplate, BuiltInsAreTheTemplatesThatJinja2Rendered) {
+  EXPECT_THAT(ChatTemplate::built_in_names(), testing::ElementsAre("alpaca", "chatml", "gemma", "llama2", "llama3",
+                                                                   "mistral", "phi3", "vicuna", "zephyr"));
+  for (const std::string_view name : ChatTemplate::built_in_names()) {
+    EXPECT_EQ(ChatTemplate::built_in(name).source(), golden_file("templates/" + std::string(name) + ".jinja"));
+  }
+  try {
+    ChatTemplate::built_in("llama9");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("llama9"), HasSubstr("alpaca, chatml"), HasSubstr("zephyr")));
+  }
+}
+
+TEST(ChatTemplate, IsAFileOrABuiltInName) {
+  const std::string folder = testing::TempDir() + "/echelon_chat_template";
+  std::filesystem::create_directories(folder);
+  const std::string file = folder + "/own.jinja";
+  std::ofstream(file) << "own {{ messages }}";
+  EXPECT_EQ(ChatTemplate::file_or_built_in(file).source(), "own {{ messages }}");
+  EXPECT_EQ(ChatTemplate::file_or_built_in("vicuna").source(), ChatTemplate::built_in("vicuna").source());
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(folder);  // a file of that name wins
+  std::ofstream("zephyr") << "a file";
+  EXPECT_EQ(ChatTemplate::file_or_built_in("zephyr").source(), "a file");
+  std::filesystem::current_path(before);
+  std::filesystem::remove_all(folder);
+  for (const std::string& neither : {std::string("lama2"), file, testing::TempDir()}) {
+    try {
+      ChatTemplate::file_or_built_in(neither);
+      FAIL() << neither;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr(neither));
+    }
+  }
 }
 
 }  // namespace
