@@ -154,7 +154,7 @@ class Grammar:
 # What the engine does not promise (engine/text/README.md): texts that hold addresses, integers of more than 64 bits.
 # jinja2 computes -2 first and then writes "-2 ** x" into its Python, where it means -(2 ** x).
 NEGATIVE_POWER = re.compile(r"-[\d._]+\)* \*\*")
-UNPROMISED = re.compile(r" at 0x|<(class|function|Macro|bound|built-in|LoopContext|Cycler)|\d{19}|\dj\)?")
+UNPROMISED = re.compile(r" at 0x|<(class|function|Macro|bound|built-in|LoopContext|Cycler)|\d{19}|\dj\)?", re.IGNORECASE)
 
 
 # And those errors of ours that stand for such a case: the last one is a slice of a number that jinja2 computes before it renders.
