@@ -279,7 +279,10 @@ Value filter_batch(Evaluator& evaluator, const Value& input, const Arguments& ar
   std::vector<Value> out, line;
   for (const Value& item : values->items) {
     evaluator.charge(1);
-    if (static_cast<int64_t>(line.size()) == size) out.push_back(make_list(std::exchange(line, {})));
+    if (static_cast<int64_t>(line.size()) == size) {
+      evaluator.charge(kStepsPerEntry);
+      out.push_back(make_list(std::exchange(line, {})));
+    }
     line.push_back(item);
   }
   if (line.empty()) return make_generator(std::move(out));

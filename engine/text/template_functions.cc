@@ -72,6 +72,7 @@ std::vector<std::pair<Value, Value>> entries_of(Meter& meter, const Arguments& a
     } else {
       const ListRef pairs = iterate(meter, from);
       for (const Value& pair : pairs->items) {
+        meter.charge(kStepsPerEntry);
         const ListRef both = iterate(meter, pair);
         if (both->items.size() != 2) fail("dictionary update sequence element must have length 2");
         items.emplace_back(both->items[0], both->items[1]);
