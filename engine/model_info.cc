@@ -34,7 +34,7 @@ std::string fingerprint(Compute compute, KvType kv_type, const WeightFile& weigh
 }  // namespace
 
 std::shared_ptr<ModelInfo> make_model_info(const EngineOptions& options, const OpenModel& open) {
-  const TextModel text = read_text_model(open, options.chat_template_file);
+  const TextModel text = read_text_model(open, options.chat_template);
   for (const std::string& warning : text.warnings) log::warn("{}", warning);
   const ModelSpec& spec = open.files.spec;
   auto info = std::make_shared<ModelInfo>();

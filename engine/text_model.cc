@@ -91,7 +91,7 @@ void read_generation_config(const std::string& folder, int64_t vocab, TextModel&
 
 }  // namespace
 
-TextModel read_text_model(const OpenModel& model, const std::string& chat_template_file) {
+TextModel read_text_model(const OpenModel& model, const std::string& chat_template) {
   TextModel text;
   std::string source;
   std::set<TokenId> end_tokens;
@@ -111,8 +111,11 @@ TextModel read_text_model(const OpenModel& model, const std::string& chat_templa
     if (source.empty() && std::filesystem::exists(jinja)) source = read_text_file(jinja, kMaxTemplateBytes);
     read_generation_config(folder, vocab, text, end_tokens);
   }
-  if (!chat_template_file.empty()) source = read_text_file(chat_template_file, kMaxTemplateBytes);
-  if (!source.empty()) text.chat_template = std::make_shared<const ChatTemplate>(ChatTemplate::parse(source));
+  if (!chat_template.empty()) {
+    text.chat_template = std::make_shared<const ChatTemplate>(ChatTemplate::file_or_built_in(chat_template));
+  } else if (!source.empty()) {
+    text.chat_template = std::make_shared<const ChatTemplate>(ChatTemplate::parse(source));
+  }
   for (const Mismatch& mismatch : check_text_fits(*text.tokenizer, vocab, text.chat_template.get())) {
     if (mismatch.severity == Mismatch::Severity::error) throw Error(Part::text, model.path.path + ": " + mismatch.text);
     text.warnings.push_back(model.path.path + ": " + mismatch.text);

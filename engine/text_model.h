@@ -23,8 +23,8 @@ struct TextModel {
   std::vector<std::string> warnings;  ///< about what does not match, for the log
 };
 
-/// chat_template_file replaces the model's own template when not empty. Throws Error for a tokenizer or template that
-/// cannot belong to the weights.
-TextModel read_text_model(const OpenModel& model, const std::string& chat_template_file = {});
+/// chat_template, a file or a built-in name, replaces the model's own template when not empty. Throws Error for a
+/// tokenizer or template that cannot belong to the weights.
+TextModel read_text_model(const OpenModel& model, const std::string& chat_template = {});
 
 }  // namespace echelon

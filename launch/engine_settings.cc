@@ -65,7 +65,7 @@ EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
   engine.isa = parse_cpu_isa(options.cpu_isa);
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   engine.num_threads = options.threads > 0 ? options.threads : std::max(1, cores / ranks_on_host);
-  engine.chat_template_file = options.chat_template;
+  engine.chat_template = options.chat_template;
   engine.default_seed = options.seed;
   engine.startup_timeout_s = options.startup_timeout_s;
   return engine;

@@ -223,7 +223,11 @@ std::vector<OptionRow> server_rows(ServeOptions& options) {
            options.host),
       integer({.name = "port", .value_name = "N", .help = "port to listen on; 0: any free one"}, options.port,
               {0, 65535}),
-      text({.name = "chat-template", .value_name = "FILE", .help = "a Jinja template instead of the model's own"},
+      text({.name = "chat-template",
+            .value_name = "FILE|NAME",
+            .help =
+                "instead of the model's own: a file with a Jinja template, or a built-in one: alpaca, chatml, gemma, "
+                "llama2, llama3, mistral, phi3, vicuna or zephyr"},
            options.chat_template),
       text({.name = "control-interface",
             .value_name = "NAME",

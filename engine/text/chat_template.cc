@@ -1,11 +1,14 @@
 // The public face of the template language: JSON in, text or an error out.
-// The built-in templates are written here for the published chat formats; they are for models that carry none.
 #include "engine/text/chat_template.h"
 
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 
+#include "engine/text/template_built_ins.h"
 #include "engine/text/template_evaluator.h"
 #include "engine/text/utf8.h"
 #include "kernels/base/error.h"
@@ -17,36 +20,7 @@ namespace {
 using templates::TemplateFailure;
 using templates::Value;
 
-struct BuiltIn {
-  std::string_view name, source;
-};
-
-constexpr std::array<BuiltIn, 3> kBuiltIns = {{
-    {"chatml", R"({%- for message in messages -%}
-{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%})"},
-    {"gemma", R"({{- bos_token -}}
-{%- set ns = namespace(system='') -%}
-{%- for message in messages -%}
-  {%- if message['role'] == 'system' -%}
-    {%- if not loop.first -%}{{ raise_exception('A system message must come first') }}{%- endif -%}
-    {%- set ns.system = message['content'] | trim + '\n\n' -%}
-  {%- else -%}
-    {{- '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\n' -}}
-    {{- ns.system + message['content'] | trim + '<end_of_turn>\n' -}}
-    {%- set ns.system = '' -%}
-  {%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%})"},
-    {"llama3", R"({{- bos_token -}}
-{%- for message in messages -%}
-{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif -%})"},
-}};
-
-constexpr std::array<std::string_view, 3> kBuiltInNames = {kBuiltIns[0].name, kBuiltIns[1].name, kBuiltIns[2].name};
+constexpr size_t kMaxMessageBytes = 16384;
 
 /// Fails for a value nested too deeply, and for integers that do not fit 64 bits with a sign.
 Value from_json(const boost::json::value& json, int depth = 0) {
@@ -97,6 +71,12 @@ std::vector<std::pair<std::string, Value>> variables_of(const ChatInput& input) 
   return variables;
 }
 
+/// A message may be a text of the client's, of any length.
+std::string shortened(const std::string& message) {
+  if (message.size() <= kMaxMessageBytes) return message;
+  return replace_invalid_utf8(std::string_view(message).substr(0, kMaxMessageBytes));
+}
+
 std::tm local_time() {
   const std::time_t now = std::time(nullptr);
   std::tm broken_down{};
@@ -120,14 +100,36 @@ ChatTemplate ChatTemplate::parse(std::string_view source) {
 }
 
 ChatTemplate ChatTemplate::built_in(std::string_view name) {
-  for (const BuiltIn& entry : kBuiltIns) {
+  for (const templates::BuiltIn& entry : templates::built_ins()) {
     if (entry.name == name) return parse(entry.source);
   }
   throw Error(Part::text, fmt::format("there is no built-in chat template '{}'; there are {}", name,
-                                      fmt::join(kBuiltInNames, ", ")));
+                                      fmt::join(built_in_names(), ", ")));
 }
 
-std::span<const std::string_view> ChatTemplate::built_in_names() { return kBuiltInNames; }
+std::vector<std::string_view> ChatTemplate::built_in_names() {
+  std::vector<std::string_view> names;
+  for (const templates::BuiltIn& entry : templates::built_ins()) names.push_back(entry.name);
+  return names;
+}
+
+ChatTemplate ChatTemplate::file_or_built_in(const std::string& name) {
+  std::error_code error;
+  if (!std::filesystem::exists(name, error)) {
+    const std::vector<std::string_view> names = built_in_names();
+    if (std::find(names.begin(), names.end(), name) != names.end()) return built_in(name);
+    throw Error(Part::text, fmt::format("chat template {}: there is no such file, and the built-in ones are {}", name,
+                                        fmt::join(names, ", ")));
+  }
+  const uint64_t size = std::filesystem::file_size(name, error);
+  if (error) throw Error(Part::text, fmt::format("chat template {}: {}", name, error.message()));
+  if (size > templates::kMaxTemplateBytes)
+    throw Error(Part::text, fmt::format("chat template {} has more than {} bytes", name, templates::kMaxTemplateBytes));
+  std::ifstream file(name, std::ios::binary);
+  const std::string source{std::istreambuf_iterator<char>(file), {}};
+  if (!file.good() && !file.eof()) throw Error(Part::text, fmt::format("chat template {} cannot be read", name));
+  return parse(source);
+}
 
 boost::system::result<std::string, TemplateError> ChatTemplate::render(const ChatInput& input) const {
   int line = 0;
@@ -140,7 +142,7 @@ boost::system::result<std::string, TemplateError> ChatTemplate::render(const Cha
       throw;
     }
   } catch (const TemplateFailure& failure) {
-    return TemplateError{failure.message, line, failure.raised};
+    return TemplateError{shortened(failure.message), line, failure.raised};
   }
 }
 

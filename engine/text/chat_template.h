@@ -10,9 +10,9 @@
 #include <ctime>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace echelon {
 
@@ -46,12 +46,15 @@ class ChatTemplate {
  public:
   /// Throws Error(Part::text, "chat template, line N: ...") when the source is not a template of the subset.
   static ChatTemplate parse(std::string_view source);
-  /// A built-in template: "chatml", "gemma" or "llama3". Chosen by a user, never guessed. Throws Error(Part::text) with
-  /// the known names for another one.
+  /// A built-in template (template_built_ins.cc), such as "chatml". Chosen by a user, never guessed. Throws
+  /// Error(Part::text) with the known names for another one.
   static ChatTemplate built_in(std::string_view name);
-  static std::span<const std::string_view> built_in_names();
+  static std::vector<std::string_view> built_in_names();
+  /// What --chat-template takes: the path of a file, or the name of a built-in template; a file of that name wins.
+  /// Throws Error(Part::text) with the known names when it is neither.
+  static ChatTemplate file_or_built_in(const std::string& name);
 
-  /// Thread-safe. Bounded: at most kMaxSteps steps (0.5 s or so) and kMaxTextBytes of output (template_evaluator.h).
+  /// Thread-safe. Bounded: at most kMaxSteps steps (0.5 s or so) and kMaxTextBytes of output (template_value.h).
   boost::system::result<std::string, TemplateError> render(const ChatInput& input) const;
 
   const std::string& source() const { return source_; }

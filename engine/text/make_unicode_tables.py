@@ -64,6 +64,12 @@ def case_tables(convert):
     return runs, special
 
 
+def title_special():
+    """The mappings of str.title that are not those of str.upper."""
+    mapped = [(c, chr(c).title()) for c in POINTS if chr(c).title() != chr(c).upper()]
+    return [[c] + [ord(x) for x in text] + [0] * (3 - len(text)) for c, text in mapped]
+
+
 def decompositions():
     pairs, composed = [], []
     for c in POINTS:
@@ -100,11 +106,15 @@ lower, lower_special = case_tables(str.lower)
 write("unicode_tables.cc", "Classes and letter case.", [
     array("Range", "Letters", ranges(lambda x: unicodedata.category(x)[0] == "L")),
     array("Range", "Numbers", ranges(lambda x: unicodedata.category(x)[0] == "N")),
+    array("Range", "Decimals", ranges(lambda x: x.isdecimal())),
+    array("Range", "Digits", ranges(lambda x: x.isdigit())),
+    array("Range", "Numerics", ranges(lambda x: x.isnumeric())),
     array("Range", "NotPrintable", ranges(lambda x: not x.isprintable())),
     array("CaseRun", "Upper", upper),
     array("CaseSpecial", "UpperSpecial", upper_special),
     array("CaseRun", "Lower", lower),
     array("CaseSpecial", "LowerSpecial", lower_special),
+    array("CaseSpecial", "TitleSpecial", title_special()),
 ])
 pairs, composed = decompositions()
 write("unicode_normal_tables.cc", "Normal form C.", [

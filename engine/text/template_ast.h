@@ -43,6 +43,7 @@ using ExprPtr = std::unique_ptr<Expr>;
 
 struct Argument {
   std::string keyword;  ///< empty: by position
+  int stars = 0;        ///< 1: *list, 2: **dict
   ExprPtr value;
 };
 
@@ -60,14 +61,13 @@ struct Expr {
 enum class StatementKind {
   text,       ///< text
   output,     ///< value
-  set,        ///< targets = value
-  set_block,  ///< targets = output of body
+  set,        ///< targets[0] = value
+  set_block,  ///< targets[0] = output of body
   if_,        ///< branches; the last may be without a condition
-  for_,       ///< for targets in value if condition: body, else otherwise
+  for_,       ///< for targets[0] in value if condition: body, else otherwise
   macro,      ///< macro
-  scope,      ///< with: targets = values of its set statements, then body
+  scope,      ///< with, and generation without targets: targets = values of its branches, then body
   filter,     ///< value applied to the output of body
-  block,      ///< body (the generation tag)
   break_,
   continue_,
 };
@@ -75,9 +75,10 @@ enum class StatementKind {
 struct Statement;
 using Block = std::vector<std::unique_ptr<Statement>>;
 
-/// `name`, or `name.attribute` of a namespace.
+/// `name`, `name.attribute` of a namespace, or several targets that take the items of one value.
 struct Target {
   std::string name, attribute;
+  std::vector<Target> parts;
 };
 
 struct Branch {
@@ -101,7 +102,6 @@ struct Statement {
   std::string text;
   ExprPtr value, condition;
   std::vector<Target> targets;
-  bool unpack = false;  ///< several targets take the items of one value
   Block body, otherwise;
   std::vector<Branch> branches;
   MacroNode macro;

@@ -1,6 +1,5 @@
 // Running statements: output, assignments, conditions, loops, macros.
-// Scopes are Jinja's: a loop's body and a macro have their own, an if has none; a macro sees the template's own
-// variables.
+// Scopes are Jinja's: a loop's body and a macro have their own, an if has none; a macro sees what is around it.
 #include "engine/text/template_evaluator.h"
 
 #include <fmt/format.h>
@@ -8,6 +7,10 @@
 #include <algorithm>
 
 namespace echelon::templates {
+
+namespace {
+constexpr size_t kNamesPerStep = 8;  // compared with the one that is looked for
+}
 
 /// One level of nesting while it lives.
 class Evaluator::Depth {
@@ -27,6 +30,23 @@ class Evaluator::Depth {
   Evaluator& evaluator_;
 };
 
+/// A scope of its own while it lives, inside `parent`.
+class Evaluator::ScopeGuard {
+ public:
+  ScopeGuard(Evaluator& evaluator, const Scope* parent)
+      : evaluator_(evaluator),
+        scope_{parent, ++evaluator.last_scope_, {}},
+        outer_(std::exchange(evaluator.scope_, &scope_)) {}
+  ~ScopeGuard() { evaluator_.scope_ = outer_; }
+  ScopeGuard(const ScopeGuard&) = delete;
+  ScopeGuard& operator=(const ScopeGuard&) = delete;
+
+ private:
+  Evaluator& evaluator_;
+  Scope scope_;
+  Scope* outer_;
+};
+
 Evaluator::Evaluator(std::vector<std::pair<std::string, Value>> variables, std::tm now) : now_(now) {
   root_.variables.emplace_back("range", Value(Builtin::range));
   root_.variables.emplace_back("namespace", Value(Builtin::namespace_));
@@ -37,14 +57,9 @@ Evaluator::Evaluator(std::vector<std::pair<std::string, Value>> variables, std::
   for (const auto& [name, value] : namespaces_.front().attributes) set_variable(name, value);
 }
 
-void Evaluator::charge(size_t steps) {
-  steps_ += static_cast<int64_t>(std::min<size_t>(steps, static_cast<size_t>(kMaxSteps)));
-  if (steps_ > kMaxSteps) fail(fmt::format("the template takes more than {} steps", kMaxSteps));
-}
-
 std::string Evaluator::charged(std::string text) {
-  if (text.size() > kMaxTextBytes) fail(fmt::format("a text is longer than {} bytes", kMaxTextBytes));
-  charge(1 + text.size() / kCharsPerStep);
+  check_text_size(text.size());
+  meter_.charge_text(text.size());
   return text;
 }
 
@@ -73,12 +88,12 @@ Evaluator::Flow Evaluator::run_statement(const Statement& statement) {
       write(evaluate(*statement.value));
       return Flow::normal;
     case StatementKind::set:
-      assign(statement, evaluate(*statement.value));
+      assign(statement.targets.front(), evaluate(*statement.value));
       return Flow::normal;
     case StatementKind::set_block: {
       Value value(capture(statement.body));
       if (statement.value) value = evaluate_filter(*statement.value, value);
-      assign(statement, value);
+      assign(statement.targets.front(), value);
       return Flow::normal;
     }
     case StatementKind::if_:
@@ -86,16 +101,13 @@ Evaluator::Flow Evaluator::run_statement(const Statement& statement) {
     case StatementKind::for_:
       return run_for(statement);
     case StatementKind::macro:
-      set_variable(statement.macro.name, Value(&statement.macro));
+      set_variable(statement.macro.name, Value(Macro{&statement.macro, scope_->id}));
       return Flow::normal;
     case StatementKind::scope:
-      run_with(statement);
-      return Flow::normal;
+      return run_with(statement);
     case StatementKind::filter:
       write(evaluate_filter(*statement.value, Value(capture(statement.body))));
       return Flow::normal;
-    case StatementKind::block:
-      return run_block(statement.body);
     case StatementKind::break_:
       return Flow::break_;
     case StatementKind::continue_:
@@ -106,7 +118,7 @@ Evaluator::Flow Evaluator::run_statement(const Statement& statement) {
 
 void Evaluator::write(const Value& value) {
   const std::string* text = value.string();
-  const std::string made = text ? std::string() : to_text(value);
+  const std::string made = text ? std::string() : text_of(value);
   const std::string& added = text ? *text : made;
   charge(added.size() / kCharsPerStep);
   if (added.size() > kMaxTextBytes - output_.size())
@@ -130,61 +142,56 @@ Evaluator::Flow Evaluator::run_if(const Statement& statement) {
 }
 
 ListRef Evaluator::loop_items(const Statement& statement) {
-  ListRef items = iterate(evaluate(*statement.value));
+  ListRef items = iterate(meter_, evaluate(*statement.value));
   charge(items->items.size());
   if (!statement.condition) return items;
   auto kept = std::make_shared<ListData>();
   for (const Value& value : items->items) {
-    Scope scope{scope_, {}};
-    Scope* const outer = std::exchange(scope_, &scope);
-    assign(statement, value);
-    const bool keep = truthy(evaluate(*statement.condition));
-    scope_ = outer;
-    if (keep) kept->items.push_back(value);
+    const ScopeGuard scope(*this, scope_);
+    assign(statement.targets.front(), value);
+    if (truthy(evaluate(*statement.condition))) kept->items.push_back(value);
   }
   return kept;
 }
 
 Evaluator::Flow Evaluator::run_for(const Statement& statement) {
-  auto loop = std::make_shared<LoopState>();
+  const auto loop = std::make_shared<LoopState>();
   loop->items = loop_items(statement);
   if (loop->items->items.empty()) return run_block(statement.otherwise);
+  // What loop.changed keeps may hold the loop itself, which would then never be freed.
+  const std::unique_ptr<LoopState, void (*)(LoopState*)> forget(loop.get(),
+                                                                [](LoopState* state) { state->last_changed.reset(); });
   for (loop->index = 0; loop->index < loop->items->items.size(); ++loop->index) {
-    Scope scope{scope_, {}};
-    scope.variables.emplace_back("loop", Value(std::shared_ptr<const LoopState>(loop)));
-    Scope* const outer = std::exchange(scope_, &scope);
-    assign(statement, loop->items->items[loop->index]);
-    const Flow flow = run_block(statement.body);
-    scope_ = outer;
-    if (flow == Flow::break_) break;
+    const ScopeGuard scope(*this, scope_);
+    set_variable("loop", Value(std::shared_ptr<const LoopState>(loop)));
+    assign(statement.targets.front(), loop->items->items[loop->index]);
+    if (run_block(statement.body) == Flow::break_) break;
   }
   return Flow::normal;
 }
 
-void Evaluator::run_with(const Statement& statement) {
-  Scope scope{scope_, {}};
+Evaluator::Flow Evaluator::run_with(const Statement& statement) {
   std::vector<Value> values;
   for (const Branch& assignment : statement.branches) values.push_back(evaluate(*assignment.condition));
-  Scope* const outer = std::exchange(scope_, &scope);
-  for (size_t i = 0; i < values.size(); ++i) assign_one(statement.targets[i], values[i]);
-  run_block(statement.body);
-  scope_ = outer;
+  const ScopeGuard scope(*this, scope_);
+  for (size_t i = 0; i < values.size(); ++i) assign(statement.targets[i], values[i]);
+  return run_block(statement.body);
 }
 
-void Evaluator::assign(const Statement& statement, const Value& value) {
-  if (!statement.unpack) return assign_one(statement.targets.front(), value);
-  const ListRef items = iterate(value);
-  if (items->items.size() != statement.targets.size()) {
-    fail(fmt::format("{} values cannot be unpacked into {} names", items->items.size(), statement.targets.size()));
+void Evaluator::assign(const Target& target, const Value& value) {
+  if (!target.parts.empty()) {
+    const ListRef items = iterate(meter_, value);
+    if (items->items.size() != target.parts.size()) {
+      fail(fmt::format("{} values cannot be unpacked into {} names", items->items.size(), target.parts.size()));
+    }
+    for (size_t i = 0; i < target.parts.size(); ++i) assign(target.parts[i], items->items[i]);
+    return;
   }
-  for (size_t i = 0; i < statement.targets.size(); ++i) assign_one(statement.targets[i], items->items[i]);
-}
-
-void Evaluator::assign_one(const Target& target, const Value& value) {
   if (target.attribute.empty()) return set_variable(target.name, value);
   const Value object = look_up(target.name);
   if (!object.get<Namespace*>()) fail("cannot assign attribute on non-namespace object");
   auto& attributes = (*object.get<Namespace*>())->attributes;
+  charge(attributes.size() / kNamesPerStep);
   for (auto& [name, old] : attributes) {
     if (name == target.attribute) {
       old = value;
@@ -195,6 +202,7 @@ void Evaluator::assign_one(const Target& target, const Value& value) {
 }
 
 void Evaluator::set_variable(std::string_view name, Value value) {
+  charge(scope_->variables.size() / kNamesPerStep);
   for (auto& [known, old] : scope_->variables) {
     if (known == name) {
       old = std::move(value);
@@ -204,31 +212,35 @@ void Evaluator::set_variable(std::string_view name, Value value) {
   scope_->variables.emplace_back(name, std::move(value));
 }
 
-Value Evaluator::look_up(const std::string& name) const {
+Value Evaluator::look_up(const std::string& name) {
   for (const Scope* scope = scope_; scope != nullptr; scope = scope->parent) {
+    charge(scope->variables.size() / kNamesPerStep);
     for (const auto& [known, value] : scope->variables) {
       if (known == name) return value;
     }
   }
-  return Undefined{std::make_shared<const std::string>(fmt::format("'{}' is undefined", name))};
+  return make_undefined(fmt::format("'{}' is undefined", name));
 }
 
-Value Evaluator::call_macro(const MacroNode& macro, const Arguments& arguments) {
+Value Evaluator::call_macro(const Macro& called, const Arguments& arguments) {
   const Depth depth(*this);
+  const MacroNode& macro = *called.node;
   const auto& parameters = macro.parameters;
   if (arguments.positional.size() > parameters.size()) {
     fail(fmt::format("macro '{}' takes not more than {} argument(s)", macro.name, parameters.size()));
   }
+  charge(parameters.size() * (arguments.named.size() + 1) / kNamesPerStep);
   for (const auto& [name, value] : arguments.named) {
-    const bool known = std::any_of(parameters.begin(), parameters.end(), [&](const auto& p) { return p.name == name; });
+    const auto left = parameters.begin() + static_cast<std::ptrdiff_t>(arguments.positional.size());
+    const bool known = std::any_of(left, parameters.end(), [&](const auto& p) { return p.name == name; });
     if (!known) fail(fmt::format("macro '{}' takes no keyword argument '{}'", macro.name, name));
   }
-  Scope scope{&root_, {}};
-  Scope* const outer = std::exchange(scope_, &scope);
+  const Scope* home = scope_;
+  while (home != &root_ && home->id != called.scope) home = home->parent;
+  const ScopeGuard scope(*this, home);
   for (size_t i = 0; i < parameters.size(); ++i) {
     const Value* given = arguments.find(i, parameters[i].name);
-    Value value = Undefined{
-        std::make_shared<const std::string>(fmt::format("parameter '{}' was not provided", parameters[i].name))};
+    Value value = make_undefined(fmt::format("parameter '{}' was not provided", parameters[i].name));
     if (given != nullptr) {
       value = *given;
     } else if (parameters[i].default_value) {
@@ -236,10 +248,10 @@ Value Evaluator::call_macro(const MacroNode& macro, const Arguments& arguments) 
     }
     set_variable(parameters[i].name, std::move(value));
   }
-  std::string text = capture(macro.body);
-  scope_ = outer;
-  return Value(charged(std::move(text)));
+  return Value(charged(capture(macro.body)));
 }
+
+Value make_undefined(std::string message) { return Undefined{std::make_shared<const std::string>(std::move(message))}; }
 
 Value Evaluator::evaluate(const Expr& expr) {
   const Depth depth(*this);

@@ -2,10 +2,12 @@
 // neither a hostile template nor a hostile conversation holds a thread or the memory. Internal to this folder.
 #pragma once
 
+#include <array>
 #include <ctime>
 #include <deque>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,11 +17,8 @@
 
 namespace echelon::templates {
 
-inline constexpr int64_t kMaxSteps = 10'000'000;  ///< nodes walked, items made, and one per kCharsPerStep of text
-inline constexpr size_t kCharsPerStep = 16;
-inline constexpr int kMaxEvalDepth = 400;                 ///< statements, expressions and macros inside each other
-inline constexpr size_t kMaxTextBytes = size_t{1} << 25;  ///< of one string, and of the output
-inline constexpr int64_t kMaxRange = 100'000;             ///< as Jinja's sandbox
+inline constexpr int kMaxEvalDepth = 400;      ///< statements, expressions and macros inside each other
+inline constexpr int64_t kMaxRange = 100'000;  ///< as Jinja's sandbox
 
 /// The arguments of a call, evaluated.
 struct Arguments {
@@ -29,8 +28,9 @@ struct Arguments {
   const Value* find(size_t position, std::string_view name) const;
   /// Fails when the argument is absent.
   const Value& need(size_t position, std::string_view name) const;
-  /// Fails when there are more arguments, or names that are not in `names`.
-  void check(std::string_view function, size_t max_positional, std::initializer_list<std::string_view> names) const;
+  /// Fails when there are more arguments than parameters, names that no parameter has, or one parameter twice.
+  void check(std::string_view function, std::span<const std::string_view> parameters) const;
+  void check_count(std::string_view function, size_t least, size_t most) const;  ///< none by name, either
 };
 
 class Evaluator {
@@ -41,76 +41,99 @@ class Evaluator {
   std::string run(const Block& block);
   int line() const { return line_; }
 
-  /// Counts work; fails at kMaxSteps.
-  void charge(size_t steps);
+  Meter& meter() { return meter_; }
+  void charge(size_t steps) { meter_.charge(steps); }
   /// Counts a text that was made; fails when it is too long.
   std::string charged(std::string text);
+  /// str(x).
+  std::string text_of(const Value& value) { return to_text(meter_, value); }
   /// object.name: a method, or a member.
   Value attribute(const Value& object, std::string_view name);
   /// object[key].
   Value item(const Value& object, const Value& key);
   Value apply_filter(const std::string& name, const Value& input, const Arguments& arguments);
   bool apply_test(const std::string& name, const Value& input, const Arguments& arguments);
+  /// left op right, as Python's operators; `op` is one of + - * / // % **.
+  Value arithmetic(std::string_view op, const Value& left, const Value& right);
+  /// format % arguments, where a tuple is several: printf's conversions as Python has them (template_format.cc).
+  std::string format_printf(const Value& format, const Value& arguments);
+  /// format.format(arguments).
+  std::string format_braces(const Value& format, const Arguments& arguments);
 
  private:
   enum class Flow { normal, break_, continue_ };
   struct Scope {
     const Scope* parent = nullptr;
+    int64_t id = 0;
     std::vector<std::pair<std::string_view, Value>> variables;
   };
   class Depth;
+  class ScopeGuard;
 
   Flow run_block(const Block& block);
   Flow run_statement(const Statement& statement);
   Flow run_if(const Statement& statement);
   Flow run_for(const Statement& statement);
   ListRef loop_items(const Statement& statement);
-  void run_with(const Statement& statement);
+  Flow run_with(const Statement& statement);
   std::string capture(const Block& block);
   void write(const Value& value);
-  void assign(const Statement& statement, const Value& value);
-  void assign_one(const Target& target, const Value& value);
+  void assign(const Target& target, const Value& value);
   void set_variable(std::string_view name, Value value);
-  Value look_up(const std::string& name) const;
+  Value look_up(const std::string& name);
 
   Value evaluate(const Expr& expr);
   Value evaluate_node(const Expr& expr);
   Value evaluate_binary(const Expr& expr);
   Value evaluate_compare(const Expr& expr);
   Value evaluate_slice(const Expr& expr);
+  Value slice_text(const Value& object, const std::array<Value, 3>& bounds);
   Value evaluate_filter(const Expr& expr, const Value& input);
   Arguments evaluate_arguments(const std::vector<Argument>& arguments);
   Value call(const Value& callee, const Arguments& arguments);
-  Value call_macro(const MacroNode& macro, const Arguments& arguments);
+  Value call_macro(const Macro& macro, const Arguments& arguments);
   Value call_builtin(Builtin function, const Arguments& arguments);
   Value call_method(const Value& object, const std::string& name, const Arguments& arguments);
-  Value loop_attribute(const LoopState& loop, std::string_view name);
+  Value loop_attribute(const std::shared_ptr<const LoopState>& loop, std::string_view name);
 
   Scope root_;
   Scope* scope_ = &root_;
   std::deque<Namespace> namespaces_;
   std::string output_;
   std::tm now_;
-  int64_t steps_ = 0;
+  Meter meter_;
+  int64_t last_scope_ = 0;
   int depth_ = 0;
   int line_ = 0;
 };
 
-/// Arithmetic of two values, as Python's operators; `op` is one of + - * / // % **.
-Value arithmetic(std::string_view op, const Value& left, const Value& right);
+/// -value.
+Value negated(const Value& value);
+[[noreturn]] void fail_operands(std::string_view op, const Value& left, const Value& right);
+/// Whether there is a filter or a test of this name.
+bool has_filter(std::string_view name);
+bool has_test(std::string_view name);
 /// Whether text.name or dict.name is a method that exists here.
 bool has_method(const Value& object, std::string_view name);
-Value call_string_method(Evaluator& evaluator, const std::string& text, std::string_view name,
-                         const Arguments& arguments);
-Value call_container_method(const Value& object, std::string_view name, const Arguments& arguments);
+/// A method that changes its object: the sandbox hides it, and an entry of a dict behind it.
+bool is_forbidden_method(const Value& object, std::string_view name);
+Value call_string_method(Evaluator& evaluator, const Value& text, std::string_view name, const Arguments& arguments);
+Value call_container_method(Evaluator& evaluator, const Value& object, std::string_view name,
+                            const Arguments& arguments);
+bool has_string_method(std::string_view name);
+/// Fails when the argument is not a text.
+const std::string& text_argument(const Arguments& arguments, size_t position, std::string_view name);
+Value make_undefined(std::string message);
 
-/// text.strip(): both sides, or one; `characters` null strips white space.
-std::string strip(const std::string& text, const Value* characters, bool left, bool right);
-/// text.replace(from, to, count); count < 0: all.
-std::string replace_text(Evaluator& evaluator, const std::string& text, const std::string& from, const std::string& to,
-                         int64_t count);
-std::vector<std::string> split_lines(const std::string& text);
-std::string capitalize(const std::string& text);
-std::string title(const std::string& text);
+/// A filter: its parameters in order, so that arguments can be checked; variadic ones check theirs.
+struct NamedFilter {
+  std::string_view name;
+  Value (*apply)(Evaluator&, const Value&, const Arguments&);
+  std::array<std::string_view, 4> parameters = {};
+  bool variadic = false;
+};
+/// Those that make a text or a number from one (template_text_filters.cc), sorted by name.
+std::span<const NamedFilter> text_filters();
+bool flag_argument(const Arguments& arguments, size_t position, std::string_view name, bool absent);
 
 }  // namespace echelon::templates

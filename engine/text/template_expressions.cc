@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <cmath>
+#include <cstdlib>
 
 #include "engine/text/template_parser.h"
 
@@ -34,6 +36,16 @@ ExprPtr make_constant(int line, Value value) {
   ExprPtr node = make(ExprKind::constant, line);
   node->value = std::move(value);
   return node;
+}
+
+int64_t integer_of(const Token& token) {
+  const std::string& text = token.text;
+  const char letter = text.size() > 2 ? static_cast<char>(text[1] | 0x20) : '\0';
+  const int base = letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 10;
+  int64_t value = 0;
+  const auto parsed = std::from_chars(text.data() + (base == 10 ? 0 : 2), text.data() + text.size(), value, base);
+  if (parsed.ec != std::errc()) fail_parse(token.line, fmt::format("the number {} is too large", text));
+  return value;
 }
 
 ExprPtr with_arguments(ExprPtr node, std::vector<Argument> arguments) {
@@ -249,16 +261,11 @@ ExprPtr ExpressionParser::parse_primary() {
       while (tokens_.peek().kind == TokenKind::string) text += tokens_.next().text;
       return make_constant(token.line, Value(std::move(text)));
     }
-    case TokenKind::integer: {
-      int64_t value = 0;
-      const auto [end, error] = std::from_chars(token.text.data(), token.text.data() + token.text.size(), value);
-      if (error != std::errc()) fail_parse(token.line, fmt::format("the number {} is too large", token.text));
-      return make_constant(token.line, Value(value));
-    }
+    case TokenKind::integer:
+      return make_constant(token.line, Value(integer_of(token)));
     case TokenKind::real: {
-      double value = 0;
-      const auto [end, error] = std::from_chars(token.text.data(), token.text.data() + token.text.size(), value);
-      if (error != std::errc()) fail_parse(token.line, fmt::format("the number {} is out of range", token.text));
+      const double value = std::strtod(token.text.c_str(), nullptr);
+      if (std::isinf(value)) fail_parse(token.line, fmt::format("the number {} is out of range", token.text));
       return make_constant(token.line, Value(value));
     }
     default:
@@ -319,12 +326,9 @@ ExprPtr ExpressionParser::parse_subscript(ExprPtr node) {
       node->name = member.text;
       return node;
     }
-    int64_t index = 0;
-    if (member.kind != TokenKind::integer ||
-        std::from_chars(member.text.data(), member.text.data() + member.text.size(), index).ec != std::errc()) {
-      fail_parse(token.line, "a name or a number is expected after '.'");
-    }
-    return make(ExprKind::item, token.line, pack(std::move(node), make_constant(token.line, Value(index))));
+    if (member.kind != TokenKind::integer) fail_parse(token.line, "a name or a number is expected after '.'");
+    return make(ExprKind::item, token.line,
+                pack(std::move(node), make_constant(token.line, Value(integer_of(member)))));
   }
   ExprPtr begin, end, step;
   if (!tokens_.at_op(":")) begin = parse();
@@ -341,14 +345,22 @@ ExprPtr ExpressionParser::parse_subscript(ExprPtr node) {
 std::vector<Argument> ExpressionParser::parse_arguments() {
   tokens_.expect_op("(");
   std::vector<Argument> arguments;
+  int most_stars = 0;
+  bool any_named = false;
   while (!tokens_.at_op(")")) {
     Argument argument;
     const bool named =
         tokens_.peek().kind == TokenKind::name && tokens_.peek(1).kind == TokenKind::op && tokens_.peek(1).text == "=";
-    if (named) {
+    const int stars = tokens_.take_op("**") ? 2 : tokens_.take_op("*") ? 1 : 0;
+    if (stars != 0) {
+      if (most_stars >= stars) fail_parse(tokens_.line(), "an argument with stars follows another");
+      argument.stars = most_stars = stars;
+    } else if (named) {
+      if (most_stars == 2) fail_parse(tokens_.line(), "an argument follows one with stars");
       argument.keyword = tokens_.next().text;
       tokens_.next();
-    } else if (!arguments.empty() && !arguments.back().keyword.empty()) {
+      any_named = true;
+    } else if (any_named || most_stars > 0) {
       fail_parse(tokens_.line(), "an argument by position follows one by name");
     }
     argument.value = parse();
@@ -404,7 +416,7 @@ ExprPtr ExpressionParser::parse_test(ExprPtr node) {
   } else if (operand) {
     if (tokens_.at_name("is")) fail_parse(line, "tests cannot be chained with 'is'");
     std::vector<Argument> arguments;
-    arguments.push_back({"", parse_postfix(parse_primary())});
+    arguments.push_back({"", 0, parse_postfix(parse_primary())});
     node = with_arguments(std::move(node), std::move(arguments));
   }
   return negated ? make(ExprKind::logical_not, line, pack(std::move(node))) : std::move(node);

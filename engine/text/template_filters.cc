@@ -1,38 +1,51 @@
-// Filters: value | name(arguments). Each is Jinja's of that name; tojson is the one that transformers puts in its
-// place. Adding one: a function below, and a line in kFilters.
+// Filters: value | name(arguments). Each is Jinja's of that name. Here those of sequences and dicts, and the look-up of
+// all; those of texts and numbers: template_text_filters.cc. Adding one: a function below, and a line in kFilters.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
-#include <cstdio>
+#include <set>
 
 #include "engine/text/template_evaluator.h"
+#include "engine/text/template_strings.h"
 #include "engine/text/unicode.h"
 
 namespace echelon::templates {
 
 namespace {
 
-using Filter = Value (*)(Evaluator&, const Value&, const Arguments&);
+using Parts = std::vector<Value>;
 
-bool flag_argument(const Arguments& arguments, size_t position, std::string_view name, bool absent) {
-  const Value* value = arguments.find(position, name);
-  return value ? truthy(*value) : absent;
+void check_path_size(const std::string& path) {
+  constexpr size_t kMaxPathBytes = 4096;
+  if (path.size() > kMaxPathBytes) fail(fmt::format("an attribute is longer than {} bytes", kMaxPathBytes));
 }
 
-/// "function.name" or an index: item by item, as map(attribute=...) reads it.
-Value attribute_path(Evaluator& evaluator, Value value, const Value& path) {
-  if (path.get<int64_t>()) return evaluator.item(value, path);
-  const std::string text = to_text(path);
+/// "name.0,other" of an attribute argument: each part is names and indices, to be looked up one in the other.
+Parts parts_of(const Value& path) {
+  if (path.is_none()) return {};
+  if (path.get<int64_t>()) return {path};
+  if (!path.string()) fail(fmt::format("an attribute must be a name or an index, not '{}'", type_name(path)));
+  Parts parts;
+  const std::string& text = *path.string();
+  check_path_size(text);
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find('.', begin), text.size());
     const std::string part = text.substr(begin, end - begin);
     int64_t index = 0;
-    const auto parsed = std::from_chars(part.data(), part.data() + part.size(), index);
-    const bool number = !part.empty() && parsed.ec == std::errc() && parsed.ptr == part.data() + part.size();
-    value = evaluator.item(value, number ? Value(index) : Value(part));
+    const bool digits = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
+    const bool number = digits && std::from_chars(part.data(), part.data() + part.size(), index).ec == std::errc();
+    parts.push_back(number ? Value(index) : Value(part));
     begin = end + 1;
+  }
+  return parts;
+}
+
+Value look_up(Evaluator& evaluator, Value value, const Parts& parts, const Value* absent = nullptr) {
+  for (const Value& part : parts) {
+    evaluator.charge(1);
+    value = evaluator.item(value, part);
+    if (absent && !absent->is_none() && value.is_undefined()) value = *absent;
   }
   return value;
 }
@@ -43,21 +56,29 @@ Arguments rest_of(const Arguments& arguments, size_t from) {
   return rest;
 }
 
+void charge_input(Evaluator& evaluator, const Value& input) {
+  if (const std::string* text = input.string()) evaluator.meter().charge_text(text->size());
+  if (const ListData* list = input.list()) evaluator.charge(list->items.size());
+}
+
 Value make_generator(std::vector<Value> items) { return make_list(std::move(items), ListKind::generator); }
 
 Value filter_map(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  if (!truthy(input)) return make_generator({});
   std::vector<Value> out;
   const bool by_attribute = arguments.positional.empty();
-  if (by_attribute) arguments.check("map", 0, {"attribute", "default"});
-  const ListRef values = iterate(input);
+  if (by_attribute) arguments.check("map", std::array<std::string_view, 2>{"attribute", "default"});
+  const Parts parts = by_attribute ? parts_of(arguments.need(0, "attribute")) : Parts();
+  const std::string name = by_attribute ? "" : evaluator.text_of(arguments.positional[0]);
+  const Arguments rest = by_attribute ? Arguments() : rest_of(arguments, 1);
+  const ListRef values = iterate(evaluator.meter(), input);
   for (const Value& item : values->items) {
     evaluator.charge(1);
     if (by_attribute) {
-      Value found = attribute_path(evaluator, item, arguments.need(0, "attribute"));
-      const Value* absent = arguments.find(SIZE_MAX, "default");
-      out.push_back(found.is_undefined() && absent ? *absent : found);
+      out.push_back(look_up(evaluator, item, parts, arguments.find(SIZE_MAX, "default")));
     } else {
-      out.push_back(evaluator.apply_filter(to_text(arguments.positional[0]), item, rest_of(arguments, 1)));
+      charge_input(evaluator, item);
+      out.push_back(evaluator.apply_filter(name, item, rest));
     }
   }
   return make_generator(std::move(out));
@@ -65,55 +86,103 @@ Value filter_map(Evaluator& evaluator, const Value& input, const Arguments& argu
 
 /// select, reject, selectattr and rejectattr.
 Value choose(Evaluator& evaluator, const Value& input, const Arguments& arguments, bool by_attribute, bool wanted) {
+  if (!truthy(input)) return make_generator({});
   std::vector<Value> out;
   const size_t test = by_attribute ? 1 : 0;
+  const Parts parts = by_attribute ? parts_of(arguments.need(0, "attribute")) : Parts();
+  const bool tested = test < arguments.positional.size();
+  const std::string name = tested ? evaluator.text_of(arguments.positional[test]) : "";
   const Arguments test_arguments = rest_of(arguments, test + 1);
-  const ListRef values = iterate(input);
+  const ListRef values = iterate(evaluator.meter(), input);
   for (const Value& item : values->items) {
     evaluator.charge(1);
-    const Value subject = by_attribute ? attribute_path(evaluator, item, arguments.need(0, "attribute")) : item;
-    const bool holds = test < arguments.positional.size()
-                           ? evaluator.apply_test(to_text(arguments.positional[test]), subject, test_arguments)
-                           : truthy(subject);
+    const Value subject = look_up(evaluator, item, parts);
+    const bool holds = tested ? evaluator.apply_test(name, subject, test_arguments) : truthy(subject);
     if (holds == wanted) out.push_back(item);
   }
   return make_generator(std::move(out));
 }
 
-Value folded(const Value& value, bool case_sensitive) {
-  return value.string() && !case_sensitive ? Value(unicode::to_lower(*value.string())) : value;
+Value folded(Evaluator& evaluator, const Value& value, bool case_sensitive) {
+  if (!value.string() || case_sensitive) return value;
+  evaluator.meter().charge_points(value.string()->size());
+  return unicode::to_lower(*value.string());
 }
 
-/// Each item with what it is ordered by.
+/// Each item with what it is ordered by: one attribute or, where `several` may have commas, a list of them.
 std::vector<std::pair<Value, Value>> keyed(Evaluator& evaluator, const Value& input, const Value* path,
-                                           bool case_sensitive) {
+                                           bool case_sensitive, bool several = false, const Value* absent = nullptr) {
+  std::vector<Parts> paths;
+  if (several && path && path->string()) {
+    const std::string& text = *path->string();
+    check_path_size(text);
+    for (size_t begin = 0; begin <= text.size();) {
+      const size_t end = std::min(text.find(',', begin), text.size());
+      paths.push_back(parts_of(Value(text.substr(begin, end - begin))));
+      begin = end + 1;
+    }
+  } else {
+    paths.push_back(path ? parts_of(*path) : Parts());
+  }
   std::vector<std::pair<Value, Value>> out;
-  const ListRef values = iterate(input);
+  const ListRef values = iterate(evaluator.meter(), input);
   for (const Value& item : values->items) {
-    evaluator.charge(1);
-    out.emplace_back(folded(path && !path->is_none() ? attribute_path(evaluator, item, *path) : item, case_sensitive),
-                     item);
+    std::vector<Value> keys;
+    for (const Parts& parts : paths) {
+      evaluator.charge(1);
+      keys.push_back(folded(evaluator, look_up(evaluator, item, parts, absent), case_sensitive));
+    }
+    out.emplace_back(keys.size() == 1 ? std::move(keys.front()) : make_list(std::move(keys)), item);
   }
   return out;
 }
 
+void sort_by_key(Evaluator& evaluator, std::vector<std::pair<Value, Value>>& items, bool reverse) {
+  const int sign = reverse ? -1 : 1;
+  std::stable_sort(items.begin(), items.end(), [&](const auto& a, const auto& b) {
+    const int order = compare(evaluator.meter(), a.first, b.first);
+    return order != kUnordered && sign * order < 0;
+  });
+}
+
 Value filter_sort(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
-  auto items =
-      keyed(evaluator, input, arguments.find(2, "attribute"), flag_argument(arguments, 1, "case_sensitive", false));
-  const int sign = flag_argument(arguments, 0, "reverse", false) ? -1 : 1;
-  evaluator.charge(items.size() * 16);  // comparisons per item
-  std::stable_sort(items.begin(), items.end(),
-                   [&](const auto& a, const auto& b) { return sign * compare(a.first, b.first) < 0; });
+  auto items = keyed(evaluator, input, arguments.find(2, "attribute"),
+                     flag_argument(arguments, 1, "case_sensitive", false), true);
+  sort_by_key(evaluator, items, flag_argument(arguments, 0, "reverse", false));
   std::vector<Value> out;
   for (auto& [key, item] : items) out.push_back(std::move(item));
   return make_list(std::move(out));
 }
 
+/// Lists of the items that share an attribute, in its order: pairs (grouper, list).
+Value filter_groupby(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const Value& path = arguments.need(0, "attribute");
+  const Value* absent = arguments.find(1, "default");
+  const bool exact = flag_argument(arguments, 2, "case_sensitive", false);
+  auto items = keyed(evaluator, input, &path, exact, false, absent);
+  sort_by_key(evaluator, items, false);
+  std::vector<Value> groups;
+  for (size_t begin = 0; begin < items.size();) {
+    std::vector<Value> members;
+    size_t end = begin;
+    while (end < items.size() && equal(evaluator.meter(), items[end].first, items[begin].first)) {
+      members.push_back(items[end++].second);
+    }
+    if (end == begin) members.push_back(items[end++].second);  // NaN equals nothing
+    const Value grouper = exact ? items[begin].first : look_up(evaluator, members.front(), parts_of(path), absent);
+    groups.push_back(make_list({grouper, make_list(std::move(members))}, ListKind::tuple));
+    begin = end;
+  }
+  return make_list(std::move(groups));
+}
+
 Value filter_dictsort(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   if (!input.dict()) fail(fmt::format("dictsort needs a dict, not '{}'", type_name(input)));
   const Value* by = arguments.find(1, "by");
-  const bool by_value = by && to_text(*by) == "value";
-  const Value pairs = call_container_method(input, "items", {});
+  const std::string order = by ? evaluator.text_of(*by) : "key";
+  if (order != "key" && order != "value") fail("You can only sort by either \"key\" or \"value\"");
+  const bool by_value = order == "value";
+  const Value pairs = call_container_method(evaluator, input, "items", {});
   Arguments sort_arguments;
   sort_arguments.named = {{"attribute", Value(int64_t{by_value ? 1 : 0})},
                           {"case_sensitive", Value(flag_argument(arguments, 0, "case_sensitive", false))},
@@ -122,13 +191,14 @@ Value filter_dictsort(Evaluator& evaluator, const Value& input, const Arguments&
 }
 
 Value filter_unique(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
-  std::vector<Value> seen, out;
+  std::set<std::string> seen;
+  std::vector<Value> out;
   for (auto& [key, item] :
        keyed(evaluator, input, arguments.find(1, "attribute"), flag_argument(arguments, 0, "case_sensitive", false))) {
-    evaluator.charge(seen.size());
-    if (std::any_of(seen.begin(), seen.end(), [&k = key](const Value& value) { return equal(value, k); })) continue;
-    seen.push_back(key);
-    out.push_back(item);
+    std::string spelled = key_text(key);
+    evaluator.charge(kStepsPerEntry);
+    evaluator.meter().charge_text(spelled.size());
+    if (seen.insert(std::move(spelled)).second) out.push_back(item);
   }
   return make_generator(std::move(out));
 }
@@ -136,265 +206,198 @@ Value filter_unique(Evaluator& evaluator, const Value& input, const Arguments& a
 Value extreme(Evaluator& evaluator, const Value& input, const Arguments& arguments, int sign) {
   const auto items =
       keyed(evaluator, input, arguments.find(1, "attribute"), flag_argument(arguments, 0, "case_sensitive", false));
-  if (items.empty()) return Undefined{std::make_shared<const std::string>("No aggregated item, sequence was empty.")};
+  if (items.empty()) return make_undefined("No aggregated item, sequence was empty.");
   return std::min_element(items.begin(), items.end(),
-                          [&](const auto& a, const auto& b) { return sign * compare(a.first, b.first) < 0; })
+                          [&](const auto& a, const auto& b) {
+                            const int order = compare(evaluator.meter(), a.first, b.first);
+                            return order != kUnordered && sign * order < 0;
+                          })
       ->second;
 }
 
 Value filter_join(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const Value* separator = arguments.find(0, "d");
   const Value* path = arguments.find(1, "attribute");
-  const std::string between = separator ? to_text(*separator) : "";
+  const Parts parts = path ? parts_of(*path) : Parts();
+  const std::string between = separator ? evaluator.text_of(*separator) : "";
   std::string out;
   bool first = true;
-  const ListRef values = iterate(input);
+  const ListRef values = iterate(evaluator.meter(), input);
   for (const Value& item : values->items) {
     if (!first) out += between;
-    out += to_text(path ? attribute_path(evaluator, item, *path) : item);
+    const std::string text = evaluator.text_of(look_up(evaluator, item, parts));
+    out += text;
     first = false;
-    if (out.size() > kMaxTextBytes) break;
+    evaluator.meter().charge_text(between.size() + text.size());
+    check_text_size(out.size());
   }
-  return evaluator.charged(std::move(out));
-}
-
-Value filter_default(Evaluator&, const Value& input, const Arguments& arguments) {
-  const Value* absent = arguments.find(0, "default_value");
-  const bool replace = input.is_undefined() || (flag_argument(arguments, 1, "boolean", false) && !truthy(input));
-  return replace ? (absent ? *absent : Value("")) : input;
-}
-
-Value filter_tojson(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
-  arguments.check("tojson", 4, {"ensure_ascii", "indent", "separators", "sort_keys"});
-  JsonStyle style{.ascii_only = flag_argument(arguments, 0, "ensure_ascii", false),
-                  .sort_keys = flag_argument(arguments, 3, "sort_keys", false)};
-  if (const Value* indent = arguments.find(1, "indent"); indent && !indent->is_none()) {
-    style.multiline = true;
-    style.item_separator = ',';
-    if (indent->string()) {
-      style.indent = *indent->string();
-    } else {
-      const int64_t width = as_int(*indent, "indent");
-      if (width > 64) fail("indent is more than 64");
-      style.indent.assign(static_cast<size_t>(std::max<int64_t>(width, 0)), ' ');
-    }
-  }
-  if (const Value* separators = arguments.find(2, "separators"); separators && !separators->is_none()) {
-    const ListRef pair = iterate(*separators);
-    if (pair->items.size() != 2) fail("separators must be a pair");
-    style.item_separator = to_text(pair->items[0]);
-    style.key_separator = to_text(pair->items[1]);
-  }
-  return evaluator.charged(to_json(input, style));
-}
-
-Value filter_int(Evaluator&, const Value& input, const Arguments& arguments) {
-  const Value* absent = arguments.find(0, "default");
-  const Value failed = absent ? *absent : Value(int64_t{0});
-  if (input.get<int64_t>() || input.get<bool>()) return as_int(input, "a number");
-  double number = 0;
-  if (const std::string* text = input.string()) {
-    std::string digits = strip(*text, nullptr, true, true);
-    if (digits.starts_with('+')) digits.erase(0, 1);
-    int64_t whole = 0;
-    const char* end = digits.data() + digits.size();
-    const auto parsed = std::from_chars(digits.data(), end, whole);
-    if (parsed.ec == std::errc() && parsed.ptr == end) return whole;
-    const auto real = std::from_chars(digits.data(), end, number);
-    if (real.ec != std::errc() || real.ptr != end) return failed;
-  } else if (input.get<double>()) {
-    number = *input.get<double>();
-  } else {
-    return failed;
-  }
-  if (!std::isfinite(number)) return failed;
-  if (std::abs(number) >= 9.2e18) fail("integer result too large");
-  return static_cast<int64_t>(number);
-}
-
-Value filter_float(Evaluator&, const Value& input, const Arguments& arguments) {
-  const Value* absent = arguments.find(0, "default");
-  const Value failed = absent ? *absent : Value(0.0);
-  if (input.is_number()) return as_double(input);
-  if (!input.string()) return failed;
-  std::string digits = strip(*input.string(), nullptr, true, true);
-  if (digits.starts_with('+')) digits.erase(0, 1);
-  double number = 0;
-  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-  return parsed.ec == std::errc() && !digits.empty() && parsed.ptr == digits.data() + digits.size() ? Value(number)
-                                                                                                    : failed;
-}
-
-Value filter_round(Evaluator&, const Value& input, const Arguments& arguments) {
-  const Value* precision_value = arguments.find(0, "precision");
-  const Value* method_value = arguments.find(1, "method");
-  const int64_t precision = precision_value ? as_int(*precision_value, "precision") : 0;
-  const std::string method = method_value ? to_text(*method_value) : "common";
-  if (precision < 0 || precision > 30) fail("precision must be from 0 to 30");
-  if (method == "common") {
-    if (!input.get<double>()) return as_int(input, "a number");
-    char buffer[400];
-    std::snprintf(buffer, sizeof buffer, "%.*f", static_cast<int>(precision), *input.get<double>());
-    return std::strtod(buffer, nullptr);
-  }
-  const double scale = std::pow(10.0, static_cast<double>(precision));
-  if (method == "ceil") return std::ceil(as_double(input) * scale) / scale;
-  if (method == "floor") return std::floor(as_double(input) * scale) / scale;
-  fail("method must be common, ceil or floor");
+  return out;
 }
 
 Value filter_sum(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const Value* path = arguments.find(0, "attribute");
   const Value* start = arguments.find(1, "start");
+  const Parts parts = path ? parts_of(*path) : Parts();
   Value total = start ? *start : Value(int64_t{0});
-  const ListRef values = iterate(input);
+  if (total.string()) fail("sum() can't sum strings");
+  const ListRef values = iterate(evaluator.meter(), input);
   for (const Value& item : values->items) {
     evaluator.charge(1);
-    total = arithmetic("+", total, path && !path->is_none() ? attribute_path(evaluator, item, *path) : item);
+    total = evaluator.arithmetic("+", total, look_up(evaluator, item, parts));
   }
   return total;
 }
 
-Value filter_indent(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
-  const Value* width = arguments.find(0, "width");
-  std::string margin(4, ' ');
-  if (width && width->string()) {
-    margin = *width->string();
-  } else if (width) {
-    margin.assign(static_cast<size_t>(std::clamp<int64_t>(as_int(*width, "width"), 0, 1000)), ' ');
-  }
-  const bool blank = flag_argument(arguments, 2, "blank", false);
-  std::string out = flag_argument(arguments, 1, "first", false) ? margin : "";
-  bool first = true;
-  for (const std::string& line : split_lines(to_text(input) + "\n")) {
-    if (!first) out += blank || !line.empty() ? "\n" + margin : "\n";
-    out += line;
-    first = false;
-    if (out.size() > kMaxTextBytes) break;
-  }
-  return evaluator.charged(std::move(out));
-}
-
-Value filter_reverse(Evaluator&, const Value& input, const Arguments&) {
-  const ListRef items = iterate(input);
+Value filter_reverse(Evaluator& evaluator, const Value& input, const Arguments&) {
+  const ListRef items = iterate(evaluator.meter(), input);
   std::vector<Value> out(items->items.rbegin(), items->items.rend());
+  evaluator.charge(out.size());
   if (!input.string()) return make_generator(std::move(out));
   std::string text;
   for (const Value& character : out) text += *character.string();
-  return text;
+  return make_text(std::move(text), input.is_markup());
 }
 
-Value filter_items(Evaluator&, const Value& input, const Arguments&) {
+Value filter_items(Evaluator& evaluator, const Value& input, const Arguments&) {
   if (input.is_undefined()) return make_generator({});
   if (!input.dict()) fail("Can only get item pairs from a mapping.");
-  return make_generator(call_container_method(input, "items", {}).list()->items);
+  return make_generator(call_container_method(evaluator, input, "items", {}).list()->items);
+}
+
+/// A count of lists or of items in one: hostile ones are refused before anything is made.
+int64_t count_argument(const Arguments& arguments, std::string_view name) {
+  const int64_t count = as_int(arguments.need(0, name), name);
+  if (count > kMaxRange) fail(fmt::format("{} is more than {}", name, kMaxRange));
+  return count;
+}
+
+/// Lists of `linecount` items each.
+Value filter_batch(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const int64_t size = count_argument(arguments, "linecount");
+  const Value* fill = arguments.find(1, "fill_with");
+  const ListRef values = iterate(evaluator.meter(), input);
+  std::vector<Value> out, line;
+  for (const Value& item : values->items) {
+    evaluator.charge(1);
+    if (static_cast<int64_t>(line.size()) == size) {
+      evaluator.charge(kStepsPerEntry);
+      out.push_back(make_list(std::exchange(line, {})));
+    }
+    line.push_back(item);
+  }
+  if (line.empty()) return make_generator(std::move(out));
+  while (fill && !fill->is_none() && static_cast<int64_t>(line.size()) < size) {
+    evaluator.charge(1);
+    line.push_back(*fill);
+  }
+  out.push_back(make_list(std::move(line)));
+  return make_generator(std::move(out));
+}
+
+/// `slices` lists, as equal in length as can be.
+Value filter_slice(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const int64_t slices = count_argument(arguments, "slices");
+  const Value* fill = arguments.find(1, "fill_with");
+  const ListRef values = iterate(evaluator.meter(), input);
+  const auto length = static_cast<int64_t>(values->items.size());
+  if (slices == 0) fail("integer division or modulo by zero");
+  std::vector<Value> out;
+  for (int64_t i = 0, begin = 0; i < slices; ++i) {
+    const bool longer = i < length % slices;
+    const int64_t end = begin + length / slices + (longer ? 1 : 0);
+    evaluator.charge(static_cast<size_t>(end - begin) + kStepsPerText);
+    std::vector<Value> part(values->items.begin() + begin, values->items.begin() + end);
+    if (fill && !fill->is_none() && !longer) part.push_back(*fill);
+    out.push_back(make_list(std::move(part)));
+    begin = end;
+  }
+  return make_generator(std::move(out));
 }
 
 /// An attribute, never an entry of a dict.
 Value filter_attr(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
-  const std::string name = to_text(arguments.need(0, "name"));
+  const std::string name = evaluator.text_of(arguments.need(0, "name"));
   if (!input.dict() || has_method(input, name)) return evaluator.attribute(input, name);
-  return Undefined{std::make_shared<const std::string>(fmt::format("'dict object' has no attribute '{}'", name))};
+  return make_undefined(fmt::format("'dict object' has no attribute '{}'", name));
 }
 
-Value filter_escape(Evaluator& evaluator, const Value& input, const Arguments&) {
-  std::string out;
-  for (const char c : to_text(input)) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
+Value filter_last(Evaluator& evaluator, const Value& input, const Arguments&) {
+  if (const std::string* text = input.string()) {
+    const std::string_view last = sub_text(*text, -1, INT64_MAX);
+    if (!text->empty()) return std::string(last);
+  } else {
+    if (input.list() && input.list()->kind == ListKind::generator) fail("'generator' object is not reversible");
+    const ListRef items = iterate(evaluator.meter(), input);
+    if (!items->items.empty()) return items->items.back();
   }
-  return evaluator.charged(std::move(out));
+  return make_undefined("No last item, sequence was empty.");
 }
 
-Value filter_replace(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
-  const Value* count = arguments.find(2, "count");
-  return replace_text(evaluator, to_text(input), to_text(arguments.need(0, "old")), to_text(arguments.need(1, "new")),
-                      count && !count->is_none() ? as_int(*count, "count") : -1);
+Value filter_first(Evaluator& evaluator, const Value& input, const Arguments&) {
+  const std::optional<Value> first = first_of(evaluator.meter(), input);
+  return first ? *first : make_undefined("No first item, sequence was empty.");
 }
 
-Value edge(const Value& input, bool first) {
-  const ListRef items = iterate(input);
-  if (!items->items.empty()) return first ? items->items.front() : items->items.back();
-  return Undefined{std::make_shared<const std::string>(first ? "No first item, sequence was empty."
-                                                             : "No last item, sequence was empty.")};
+Value filter_list(Evaluator& evaluator, const Value& input, const Arguments&) {
+  return make_list(iterate(evaluator.meter(), input)->items);
 }
 
-struct NamedFilter {
-  std::string_view name;
-  Filter filter;
-};
+using E = Evaluator;
+using V = Value;
+using A = Arguments;
 
+/// Sorted by name.
 constexpr NamedFilter kFilters[] = {
-    {"abs",
-     [](Evaluator&, const Value& v, const Arguments&) {
-       if (v.get<double>()) return Value(std::abs(*v.get<double>()));
-       return as_int(v, "a number") < 0 ? arithmetic("-", Value(int64_t{0}), v) : Value(as_int(v, "a number"));
-     }},
-    {"attr", filter_attr},
-    {"capitalize", [](Evaluator&, const Value& v, const Arguments&) { return Value(capitalize(to_text(v))); }},
-    {"count", [](Evaluator&, const Value& v, const Arguments&) { return Value(length_of(v)); }},
-    {"d", filter_default},
-    {"default", filter_default},
-    {"dictsort", filter_dictsort},
-    {"e", filter_escape},
-    {"escape", filter_escape},
-    {"first", [](Evaluator&, const Value& v, const Arguments&) { return edge(v, true); }},
-    {"float", filter_float},
-    {"indent", filter_indent},
-    {"int", filter_int},
+    {"attr", filter_attr, {"name"}},
+    {"batch", filter_batch, {"linecount", "fill_with"}},
+    {"count", [](E&, const V& v, const A&) { return V(length_of(v)); }},
+    {"dictsort", filter_dictsort, {"case_sensitive", "by", "reverse"}},
+    {"first", filter_first},
+    {"groupby", filter_groupby, {"attribute", "default", "case_sensitive"}},
     {"items", filter_items},
-    {"join", filter_join},
-    {"last", [](Evaluator&, const Value& v, const Arguments&) { return edge(v, false); }},
-    {"length", [](Evaluator&, const Value& v, const Arguments&) { return Value(length_of(v)); }},
-    {"list", [](Evaluator&, const Value& v, const Arguments&) { return make_list(iterate(v)->items); }},
-    {"lower", [](Evaluator&, const Value& v, const Arguments&) { return Value(unicode::to_lower(to_text(v))); }},
-    {"map", filter_map},
-    {"max", [](Evaluator& e, const Value& v, const Arguments& a) { return extreme(e, v, a, -1); }},
-    {"min", [](Evaluator& e, const Value& v, const Arguments& a) { return extreme(e, v, a, 1); }},
-    {"reject", [](Evaluator& e, const Value& v, const Arguments& a) { return choose(e, v, a, false, false); }},
-    {"rejectattr", [](Evaluator& e, const Value& v, const Arguments& a) { return choose(e, v, a, true, false); }},
-    {"replace", filter_replace},
+    {"join", filter_join, {"d", "attribute"}},
+    {"last", filter_last},
+    {"length", [](E&, const V& v, const A&) { return V(length_of(v)); }},
+    {"list", filter_list},
+    {"map", filter_map, {}, true},
+    {"max", [](E& e, const V& v, const A& a) { return extreme(e, v, a, -1); }, {"case_sensitive", "attribute"}},
+    {"min", [](E& e, const V& v, const A& a) { return extreme(e, v, a, 1); }, {"case_sensitive", "attribute"}},
+    {"reject", [](E& e, const V& v, const A& a) { return choose(e, v, a, false, false); }, {}, true},
+    {"rejectattr", [](E& e, const V& v, const A& a) { return choose(e, v, a, true, false); }, {}, true},
     {"reverse", filter_reverse},
-    {"round", filter_round},
-    {"safe", [](Evaluator&, const Value& v, const Arguments&) { return v; }},
-    {"select", [](Evaluator& e, const Value& v, const Arguments& a) { return choose(e, v, a, false, true); }},
-    {"selectattr", [](Evaluator& e, const Value& v, const Arguments& a) { return choose(e, v, a, true, true); }},
-    {"sort", filter_sort},
-    {"string", [](Evaluator& e, const Value& v, const Arguments&) { return Value(e.charged(to_text(v))); }},
-    {"sum", filter_sum},
-    {"title", [](Evaluator&, const Value& v, const Arguments&) { return Value(title(to_text(v))); }},
-    {"tojson", filter_tojson},
-    {"trim", [](Evaluator&, const Value& v,
-                const Arguments& a) { return Value(strip(to_text(v), a.find(0, "chars"), true, true)); }},
-    {"unique", filter_unique},
-    {"upper", [](Evaluator&, const Value& v, const Arguments&) { return Value(unicode::to_upper(to_text(v))); }},
+    {"select", [](E& e, const V& v, const A& a) { return choose(e, v, a, false, true); }, {}, true},
+    {"selectattr", [](E& e, const V& v, const A& a) { return choose(e, v, a, true, true); }, {}, true},
+    {"slice", filter_slice, {"slices", "fill_with"}},
+    {"sort", filter_sort, {"reverse", "case_sensitive", "attribute"}},
+    {"sum", filter_sum, {"attribute", "start"}},
+    {"unique", filter_unique, {"case_sensitive", "attribute"}},
 };
+
+const NamedFilter* find_filter(std::string_view name) {
+  for (const std::span<const NamedFilter> filters : {std::span<const NamedFilter>(kFilters), text_filters()}) {
+    const auto found =
+        std::lower_bound(filters.begin(), filters.end(), name,
+                         [](const NamedFilter& entry, std::string_view wanted) { return entry.name < wanted; });
+    if (found != filters.end() && found->name == name) return &*found;
+  }
+  return nullptr;
+}
 
 }  // namespace
 
+bool flag_argument(const Arguments& arguments, size_t position, std::string_view name, bool absent) {
+  const Value* value = arguments.find(position, name);
+  return value ? truthy(*value) : absent;
+}
+
+bool has_filter(std::string_view name) { return find_filter(name) != nullptr; }
+
 Value Evaluator::apply_filter(const std::string& name, const Value& input, const Arguments& arguments) {
   charge(1);
-  for (const NamedFilter& entry : kFilters) {
-    if (entry.name == name) return entry.filter(*this, input, arguments);
-  }
-  fail(fmt::format("the filter '{}' is unknown or not supported", name));
+  const NamedFilter* filter = find_filter(name);
+  if (filter == nullptr) fail(fmt::format("the filter '{}' is unknown or not supported", name));
+  if (!filter->variadic) arguments.check(name, filter->parameters);
+  return filter->apply(*this, input, arguments);
 }
 
 }  // namespace echelon::templates

@@ -211,7 +211,29 @@ class Lexer {
     open_.pop_back();
   }
 
+  /// 0x1f, 0o17 or 0b1, with underscores between digits.
+  bool read_prefixed_integer() {
+    if (source_[at_] != '0' || at_ + 1 >= source_.size()) return false;
+    const char letter = static_cast<char>(source_[at_ + 1] | 0x20);
+    const std::string_view digits = letter == 'x'   ? "0123456789abcdefABCDEF"
+                                    : letter == 'o' ? "01234567"
+                                    : letter == 'b' ? "01"
+                                                    : "";
+    size_t end = at_ + 2;
+    const auto is_one = [&](size_t i) {
+      return i < source_.size() && digits.find(source_[i]) != std::string_view::npos;
+    };
+    while (is_one(end) || (end < source_.size() && source_[end] == '_' && is_one(end + 1))) ++end;
+    if (end == at_ + 2) return false;
+    std::string text = source_.substr(at_, end - at_);
+    std::erase(text, '_');
+    put(TokenKind::integer, std::move(text));
+    at_ = end;
+    return true;
+  }
+
   void read_number() {
+    if (read_prefixed_integer()) return;
     size_t end = at_;
     const auto digits = [&] {
       while (end < source_.size() && (is_digit(source_[end]) || (source_[end] == '_' && end + 1 < source_.size() &&
@@ -220,6 +242,7 @@ class Lexer {
       }
     };
     digits();
+    const size_t whole_end = end;
     bool real = false;
     // "a.0.1" is two subscripts, not a number with a point.
     const bool subscript = !tokens_.empty() && tokens_.back().kind == TokenKind::op && tokens_.back().text == ".";
@@ -228,7 +251,7 @@ class Lexer {
       ++end;
       digits();
     }
-    if (end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
+    if (!subscript && end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
       const size_t sign = end + 1 < source_.size() && (source_[end + 1] == '+' || source_[end + 1] == '-') ? 1 : 0;
       if (end + 1 + sign < source_.size() && is_digit(source_[end + 1 + sign])) {
         real = true;
@@ -238,8 +261,11 @@ class Lexer {
     }
     std::string text = source_.substr(at_, end - at_);
     std::erase(text, '_');
+    const bool zeros = text.find_first_not_of('0') == std::string::npos;
+    if (!real && text.size() > 1 && text[0] == '0' && !zeros)
+      fail_parse(line_, fmt::format("unexpected number {}", text));
     put(real ? TokenKind::real : TokenKind::integer, std::move(text));
-    at_ = end;
+    at_ = real ? end : whole_end;
   }
 
   void read_string(char quote) {

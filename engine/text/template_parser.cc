@@ -79,6 +79,14 @@ class StatementParser {
     return body;
   }
 
+  /// A body that no break leaves.
+  Block parse_closed_body(std::string_view end) {
+    const int loops = std::exchange(loops_, 0);
+    Block body = parse_body(end);
+    loops_ = loops;
+    return body;
+  }
+
   StatementPtr parse_tag() {
     tokens_.next();
     const Token tag = tokens_.peek();
@@ -95,8 +103,8 @@ class StatementParser {
       return statement;
     }
     if (name == "generation") {
-      StatementPtr statement = make(StatementKind::block);
-      statement->body = parse_body("endgeneration");
+      StatementPtr statement = make(StatementKind::scope);
+      statement->body = parse_closed_body("endgeneration");
       return statement;
     }
     if (name == "break" || name == "continue") {
@@ -109,25 +117,39 @@ class StatementParser {
   }
 
   Target parse_target(bool with_attribute) {
-    Target target{tokens_.expect_name(), ""};
+    const TokenStream::Nested nested(tokens_);
+    if (tokens_.take_op("(")) {
+      Target target = parse_targets(with_attribute);
+      tokens_.expect_op(")");
+      return target;
+    }
+    Target target;
+    const int line = tokens_.line();
+    target.name = tokens_.expect_name();
+    for (const std::string_view constant : {"true", "false", "none", "True", "False", "None"}) {
+      if (target.name == constant) fail_parse(line, fmt::format("can't assign to '{}'", constant));
+    }
     if (with_attribute && tokens_.take_op(".")) target.attribute = tokens_.expect_name();
     return target;
   }
 
-  void parse_targets(Statement& statement, bool with_attribute) {
-    const bool parentheses = tokens_.take_op("(");
-    statement.targets.push_back(parse_target(with_attribute));
+  /// One target, or several with commas.
+  Target parse_targets(bool with_attribute) {
+    Target first = parse_target(with_attribute);
+    if (!tokens_.at_op(",")) return first;
+    Target all;
+    all.parts.push_back(std::move(first));
     while (tokens_.take_op(",")) {
-      statement.unpack = true;
-      if (tokens_.peek().kind != TokenKind::name || tokens_.at_name("in")) break;
-      statement.targets.push_back(parse_target(with_attribute));
+      const bool more = tokens_.at_op("(") || (tokens_.peek().kind == TokenKind::name && !tokens_.at_name("in"));
+      if (!more) break;
+      all.parts.push_back(parse_target(with_attribute));
     }
-    if (parentheses) tokens_.expect_op(")");
+    return all;
   }
 
   StatementPtr parse_set() {
     StatementPtr statement = make(StatementKind::set);
-    parse_targets(*statement, true);
+    statement->targets.push_back(parse_targets(true));
     if (tokens_.take_op("=")) {
       statement->value = expressions_.parse_tuple();
       end_tag();
@@ -164,7 +186,7 @@ class StatementParser {
 
   StatementPtr parse_for() {
     StatementPtr statement = make(StatementKind::for_);
-    parse_targets(*statement, false);
+    statement->targets.push_back(parse_targets(false));
     if (!tokens_.take_name("in")) fail_parse(tokens_.line(), "'in' is expected in a for tag");
     statement->value = expressions_.parse_tuple(false);
     if (tokens_.take_name("if")) statement->condition = expressions_.parse();
@@ -198,9 +220,7 @@ class StatementParser {
       if (!tokens_.take_op(",")) break;
     }
     tokens_.expect_op(")");
-    const int loops = std::exchange(loops_, 0);
-    statement->macro.body = parse_body("endmacro");
-    loops_ = loops;
+    statement->macro.body = parse_closed_body("endmacro");
     return statement;
   }
 

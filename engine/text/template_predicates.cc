@@ -1,171 +1,128 @@
-// Tests ("x is name"), and the text operations that filters and methods share.
-// Each test is Jinja's of that name.
+// Tests ("x is name"). Each is Jinja's of that name.
+// Adding one: a function below, and a line in kTests.
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "engine/text/template_evaluator.h"
-#include "engine/text/unicode.h"
-#include "engine/text/utf8.h"
+#include "engine/text/template_strings.h"
 
 namespace echelon::templates {
 
 namespace {
 
-bool is_integer(const Value& value) { return value.get<int64_t>() != nullptr; }
-
-bool is_cased(const Value& value, bool upper) {
-  return truthy(
-      Value(to_text(value) == (upper ? unicode::to_upper(to_text(value)) : unicode::to_lower(to_text(value))) &&
-            unicode::to_upper(to_text(value)) != unicode::to_lower(to_text(value))));
-}
-
-bool is_line_break(char32_t point) {
-  return (point >= 0x0a && point <= 0x0d) || (point >= 0x1c && point <= 0x1e) || point == 0x85 || point == 0x2028 ||
-         point == 0x2029;
-}
-
 bool is_sequence(const Value& value) {
-  return value.string() || value.dict() || value.is_undefined() ||
-         (value.list() && value.list()->kind != ListKind::generator);
+  return value.string() || value.dict() || value.is_undefined() || (value.list() && value.list()->is_sequence());
+}
+
+bool is_callable(const Value& value) {
+  return value.get<Builtin>() || value.get<MethodRef>() || value.get<Macro>() || value.is_undefined();
+}
+
+bool is_divisible(Evaluator& evaluator, const Value& value, const Value& by) {
+  return equal(evaluator.meter(), evaluator.arithmetic("%", value, by), Value(int64_t{0}));
+}
+
+bool is_odd(Evaluator& evaluator, const Value& value) {
+  return equal(evaluator.meter(), evaluator.arithmetic("%", value, Value(int64_t{2})), Value(int64_t{1}));
+}
+
+bool is_cased(Evaluator& evaluator, const Value& value, bool upper) {
+  const std::string text = evaluator.text_of(value);
+  evaluator.meter().charge_points(text.size());
+  return is_cased_as(text, upper);
+}
+
+/// Whether they are one object; small values are what they equal.
+bool is_same(Evaluator& evaluator, const Value& left, const Value& right) {
+  if (left.list() || left.dict()) return left.list() == right.list() && left.dict() == right.dict();
+  if (left.is_undefined() || right.is_undefined()) return false;
+  return left.variant().index() == right.variant().index() && equal(evaluator.meter(), left, right);
+}
+
+using E = Evaluator;
+using V = Value;
+
+struct NamedTest {
+  std::string_view name;
+  size_t num_arguments;
+  bool (*holds)(Evaluator&, const Value& input, const Value& argument);
+};
+
+bool is_equal(E& e, const V& a, const V& b) { return equal(e.meter(), a, b); }
+bool is_different(E& e, const V& a, const V& b) { return !equal(e.meter(), a, b); }
+template <char kOp, bool kOrEqual>
+bool is_ordered(E& e, const V& a, const V& b) {
+  const int order = compare(e.meter(), a, b);
+  if (order == kUnordered) return false;
+  return (kOrEqual && order == 0) || (kOp == '<' ? order < 0 : order > 0);
+}
+
+/// Sorted by name.
+constexpr NamedTest kTests[] = {
+    {"!=", 1, is_different},
+    {"<", 1, is_ordered<'<', false>},
+    {"<=", 1, is_ordered<'<', true>},
+    {"==", 1, is_equal},
+    {">", 1, is_ordered<'>', false>},
+    {">=", 1, is_ordered<'>', true>},
+    {"boolean", 0, [](E&, const V& v, const V&) { return v.get<bool>() != nullptr; }},
+    {"callable", 0, [](E&, const V& v, const V&) { return is_callable(v); }},
+    {"defined", 0, [](E&, const V& v, const V&) { return !v.is_undefined(); }},
+    {"divisibleby", 1, is_divisible},
+    {"eq", 1, is_equal},
+    {"equalto", 1, is_equal},
+    {"escaped", 0, [](E&, const V& v, const V&) { return v.is_markup(); }},
+    {"even", 0, [](E& e, const V& v, const V&) { return is_divisible(e, v, Value(int64_t{2})); }},
+    {"false", 0, [](E&, const V& v, const V&) { return v.get<bool>() && !*v.get<bool>(); }},
+    {"filter", 0, [](E&, const V& v, const V&) { return v.string() ? has_filter(*v.string()) : (key_text(v), false); }},
+    {"float", 0, [](E&, const V& v, const V&) { return v.get<double>() != nullptr; }},
+    {"ge", 1, is_ordered<'>', true>},
+    {"greaterthan", 1, is_ordered<'>', false>},
+    {"gt", 1, is_ordered<'>', false>},
+    {"in", 1, [](E& e, const V& v, const V& in) { return contains(e.meter(), in, v); }},
+    {"integer", 0, [](E&, const V& v, const V&) { return v.get<int64_t>() != nullptr; }},
+    {"iterable", 0, [](E&, const V& v, const V&) { return is_sequence(v) || v.list(); }},
+    {"le", 1, is_ordered<'<', true>},
+    {"lessthan", 1, is_ordered<'<', false>},
+    {"lower", 0, [](E& e, const V& v, const V&) { return is_cased(e, v, false); }},
+    {"lt", 1, is_ordered<'<', false>},
+    {"mapping", 0, [](E&, const V& v, const V&) { return v.dict() != nullptr; }},
+    {"ne", 1, is_different},
+    {"none", 0, [](E&, const V& v, const V&) { return v.is_none(); }},
+    {"number", 0, [](E&, const V& v, const V&) { return v.is_number(); }},
+    {"odd", 0, [](E& e, const V& v, const V&) { return is_odd(e, v); }},
+    {"sameas", 1, is_same},
+    {"sequence", 0, [](E&, const V& v, const V&) { return is_sequence(v); }},
+    {"string", 0, [](E&, const V& v, const V&) { return v.string() != nullptr; }},
+    {"test", 0, [](E&, const V& v, const V&) { return v.string() ? has_test(*v.string()) : (key_text(v), false); }},
+    {"true", 0, [](E&, const V& v, const V&) { return v.get<bool>() && *v.get<bool>(); }},
+    {"undefined", 0, [](E&, const V& v, const V&) { return v.is_undefined(); }},
+    {"upper", 0, [](E& e, const V& v, const V&) { return is_cased(e, v, true); }},
+};
+
+const NamedTest* find_test(std::string_view name) {
+  const auto found =
+      std::lower_bound(std::begin(kTests), std::end(kTests), name,
+                       [](const NamedTest& entry, std::string_view wanted) { return entry.name < wanted; });
+  return found != std::end(kTests) && found->name == name ? &*found : nullptr;
 }
 
 }  // namespace
 
+bool has_test(std::string_view name) { return find_test(name) != nullptr; }
+
 bool Evaluator::apply_test(const std::string& name, const Value& input, const Arguments& arguments) {
   charge(1);
-  const auto other = [&]() -> const Value& { return arguments.need(0, "other"); };
-  const auto divisible = [&](int64_t by) {
-    if (by == 0) fail("division by zero");
-    return by == -1 ? int64_t{0} : as_int(input, "a number") % by;
-  };
-  if (name == "defined") return !input.is_undefined();
-  if (name == "undefined") return input.is_undefined();
-  if (name == "none") return input.is_none();
-  if (name == "string") return input.string() != nullptr;
-  if (name == "mapping") return input.dict() != nullptr;
-  if (name == "number") return input.is_number();
-  if (name == "integer") return is_integer(input);
-  if (name == "float") return input.get<double>() != nullptr;
-  if (name == "boolean") return input.get<bool>() != nullptr;
-  if (name == "true") return input.get<bool>() && *input.get<bool>();
-  if (name == "false") return input.get<bool>() && !*input.get<bool>();
-  if (name == "sequence") return is_sequence(input);
-  if (name == "iterable") return is_sequence(input) || input.list();
-  if (name == "callable") return input.get<Builtin>() || input.get<BoundMethod>() || input.get<const MacroNode*>();
-  if (name == "escaped") return false;
-  if (name == "odd") return divisible(2) != 0;
-  if (name == "even") return divisible(2) == 0;
-  if (name == "divisibleby") return divisible(as_int(arguments.need(0, "num"), "num")) == 0;
-  if (name == "lower") return is_cased(input, false);
-  if (name == "upper") return is_cased(input, true);
-  if (name == "in") return contains(other(), input);
-  if (name == "equalto" || name == "eq" || name == "==") return equal(input, other());
-  if (name == "ne" || name == "!=") return !equal(input, other());
-  if (name == "sameas") {
-    const Value& same = other();
-    const bool objects = input.list() || input.dict();
-    return objects ? input.list() == same.list() && input.dict() == same.dict()
-                   : input.variant().index() == same.variant().index() && equal(input, same);
-  }
-  if (name == "gt" || name == "greaterthan" || name == ">") return compare(input, other()) > 0;
-  if (name == "ge" || name == ">=") return compare(input, other()) >= 0;
-  if (name == "lt" || name == "lessthan" || name == "<") return compare(input, other()) < 0;
-  if (name == "le" || name == "<=") return compare(input, other()) <= 0;
-  fail(fmt::format("the test '{}' is unknown or not supported", name));
-}
-
-std::string strip(const std::string& text, const Value* characters, bool left, bool right) {
-  const std::string* set = characters ? characters->string() : nullptr;
-  if (characters && !set && !characters->is_none()) fail("strip arg must be None or str");
-  std::vector<char32_t> wanted;
-  for (size_t at = 0; set && at < set->size();) {
-    const CodePoint point = read_code_point(*set, at);
-    wanted.push_back(point.value);
-    at += point.num_bytes;
-  }
-  const auto drops = [&](char32_t point) {
-    return set ? std::find(wanted.begin(), wanted.end(), point) != wanted.end() : unicode::is_python_space(point);
-  };
-  size_t begin = std::string::npos;
-  size_t end = 0;
-  for (size_t at = 0; at < text.size();) {
-    const CodePoint point = read_code_point(text, at);
-    if (!drops(point.value)) {
-      if (begin == std::string::npos) begin = at;
-      end = at + point.num_bytes;
-    }
-    at += point.num_bytes;
-  }
-  if (begin == std::string::npos) begin = end = left ? text.size() : 0;
-  if (!left) begin = 0;
-  if (!right) end = text.size();
-  return text.substr(begin, end - begin);
-}
-
-std::string replace_text(Evaluator& evaluator, const std::string& text, const std::string& from, const std::string& to,
-                         int64_t count) {
-  std::string out;
-  size_t done = 0;
-  const auto put = [&](size_t at, size_t skipped) {
-    out.append(text, done, at - done).append(to);
-    done = at + skipped;
-    if (out.size() > kMaxTextBytes) fail(fmt::format("a text is longer than {} bytes", kMaxTextBytes));
-  };
-  if (from.empty()) {  // before every character, and at the end
-    for (const size_t at : code_point_offsets(text)) {
-      if (count-- == 0) break;
-      put(at, 0);
-    }
-  } else {
-    for (size_t at = text.find(from); at != std::string::npos && count != 0; at = text.find(from, done)) {
-      put(at, from.size());
-      --count;
-    }
-  }
-  return evaluator.charged(out.append(text, done));
-}
-
-std::vector<std::string> split_lines(const std::string& text) {
-  std::vector<std::string> lines;
-  size_t begin = 0;
-  for (size_t at = 0; at < text.size();) {
-    const CodePoint point = read_code_point(text, at);
-    const size_t end = at;
-    at += point.num_bytes;
-    if (!is_line_break(point.value)) continue;
-    if (point.value == '\r' && at < text.size() && text[at] == '\n') ++at;
-    lines.push_back(text.substr(begin, end - begin));
-    begin = at;
-  }
-  if (begin < text.size()) lines.push_back(text.substr(begin));
-  return lines;
-}
-
-std::string capitalize(const std::string& text) {
-  if (text.empty()) return text;
-  const size_t first = read_code_point(text, 0).num_bytes;
-  return unicode::to_upper(text.substr(0, first)) + unicode::to_lower(text.substr(first));
-}
-
-std::string title(const std::string& text) {
-  std::string out;
-  size_t begin = 0;  // of the word at hand
-  for (size_t at = 0; at <= text.size();) {
-    const bool end = at == text.size();
-    const CodePoint point = end ? CodePoint{} : read_code_point(text, at);
-    const bool breaks = !end && (unicode::is_python_space(point.value) ||
-                                 (point.value < 0x80 && std::string_view("-({[<").find(
-                                                            static_cast<char>(point.value)) != std::string_view::npos));
-    if (end || breaks) {
-      out += capitalize(text.substr(begin, at - begin));
-      if (end) break;
-      out.append(text, at, point.num_bytes);
-      begin = at + point.num_bytes;
-    }
-    at += point.num_bytes;
-  }
-  return out;
+  const NamedTest* test = find_test(name);
+  if (test == nullptr) fail(fmt::format("the test '{}' is unknown or not supported", name));
+  const size_t given = arguments.positional.size() + arguments.named.size();
+  if (given != test->num_arguments) fail(fmt::format("the test '{}' takes {} arguments", name, test->num_arguments));
+  const Value none;
+  return test->holds(*this, input,
+                     given == 0                     ? none
+                     : arguments.positional.empty() ? arguments.named[0].second
+                                                    : arguments.positional[0]);
 }
 
 }  // namespace echelon::templates

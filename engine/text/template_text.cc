@@ -14,6 +14,15 @@ namespace echelon::templates {
 
 namespace {
 
+constexpr int kMaxNamespacePrints = 20;
+
+/// A backslash, the letter and so many hexadecimal digits.
+void append_escape(std::string& out, char letter, uint32_t value, int num_digits) {
+  out += '\\';
+  out += letter;
+  for (int i = num_digits - 1; i >= 0; --i) out += "0123456789abcdef"[(value >> (4 * i)) & 0xf];
+}
+
 void append_string_repr(std::string& out, const std::string& text) {
   const bool has_single = text.find('\'') != std::string::npos;
   const char quote = has_single && text.find('"') == std::string::npos ? '"' : '\'';
@@ -32,27 +41,54 @@ void append_string_repr(std::string& out, const std::string& text) {
       out += "\\t";
     } else if (unicode::is_printable(c)) {
       append_utf8(out, c);
-    } else if (c < 0x100) {
-      out += fmt::format("\\x{:02x}", static_cast<uint32_t>(c));
-    } else if (c < 0x10000) {
-      out += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
     } else {
-      out += fmt::format("\\U{:08x}", static_cast<uint32_t>(c));
+      append_escape(out, c < 0x100 ? 'x' : c < 0x10000 ? 'u' : 'U', c, c < 0x100 ? 2 : c < 0x10000 ? 4 : 8);
     }
     at += point.num_bytes;
   }
   out += quote;
 }
 
-void append_items_repr(std::string& out, const ListData& list) {
+void append_items_repr(Meter& meter, std::string& out, const ListData& list) {
+  if (list.kind == ListKind::range) {
+    const auto [begin, end, step] = list.range;
+    out += step == 1 ? fmt::format("range({}, {})", begin, end) : fmt::format("range({}, {}, {})", begin, end, step);
+    return;
+  }
   const bool tuple = list.kind == ListKind::tuple;
+  const bool view = list.kind != ListKind::list && list.kind != ListKind::generator && !tuple;
+  if (view) out += fmt::format("{}(", type_name(Value(ListRef(ListRef(), &list))));
   out += tuple ? '(' : '[';
   for (size_t i = 0; i < list.items.size(); ++i) {
     if (i > 0) out += ", ";
-    append_repr(out, list.items[i]);
+    append_repr(meter, out, list.items[i]);
   }
   if (tuple && list.items.size() == 1) out += ',';
   out += tuple ? ')' : ']';
+  if (view) out += ')';
+}
+
+void append_dict_repr(Meter& meter, std::string& out, const std::vector<std::pair<Value, Value>>& items) {
+  out += '{';
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (i > 0) out += ", ";
+    append_repr(meter, out, items[i].first);
+    out += ": ";
+    append_repr(meter, out, items[i].second);
+  }
+  out += '}';
+}
+
+/// A namespace may hold itself, which values cannot: the nesting is counted.
+void append_namespace_repr(Meter& meter, std::string& out, const Namespace& names) {
+  if (names.printing >= kMaxNamespacePrints) fail("a namespace holds itself");
+  ++names.printing;
+  std::vector<std::pair<Value, Value>> items;
+  for (const auto& [name, value] : names.attributes) items.emplace_back(Value(name), value);
+  out += "<Namespace ";
+  append_dict_repr(meter, out, items);
+  out += '>';
+  --names.printing;
 }
 
 void append_json_string(std::string& out, const std::string& text, bool ascii_only) {
@@ -88,9 +124,10 @@ void append_json_string(std::string& out, const std::string& text, bool ascii_on
     }
     if (c >= 0x10000 && ascii_only) {
       const uint32_t rest = static_cast<uint32_t>(c) - 0x10000;
-      out += fmt::format("\\u{:04x}\\u{:04x}", 0xd800 + (rest >> 10), 0xdc00 + (rest & 0x3ff));
+      append_escape(out, 'u', 0xd800 + (rest >> 10), 4);
+      append_escape(out, 'u', 0xdc00 + (rest & 0x3ff), 4);
     } else if (c < 0x20 || (ascii_only && c > 0x7e)) {
-      out += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
+      append_escape(out, 'u', c, 4);
     } else {
       append_utf8(out, c);
     }
@@ -100,11 +137,14 @@ void append_json_string(std::string& out, const std::string& text, bool ascii_on
 
 class JsonWriter {
  public:
-  JsonWriter(std::string& out, const JsonStyle& style) : out_(out), style_(style) {}
+  JsonWriter(Meter& meter, std::string& out, const JsonStyle& style) : meter_(meter), out_(out), style_(style) {}
 
   void write(const Value& value) {
-    if (const std::string* text = value.string()) return append_json_string(out_, *text, style_.ascii_only);
-    if (const ListData* list = value.list(); list && list->kind != ListKind::generator) return write_list(*list);
+    meter_.charge(1);
+    check_text_size(out_.size());
+    if (const std::string* text = value.string()) return write_text(*text);
+    const ListData* list = value.list();
+    if (list && (list->kind == ListKind::list || list->kind == ListKind::tuple)) return write_list(*list);
     if (const DictData* dict = value.dict()) return write_dict(*dict);
     if (value.is_none() || value.is_number()) {
       out_ += scalar(value);
@@ -124,8 +164,14 @@ class JsonWriter {
     return float_repr(number);
   }
 
+  void write_text(const std::string& text) {
+    meter_.charge_points(text.size());
+    append_json_string(out_, text, style_.ascii_only);
+  }
+
   void new_line() {
     if (!style_.multiline) return;
+    meter_.charge_text(static_cast<size_t>(level_) * style_.indent.size());
     out_ += '\n';
     for (int i = 0; i < level_; ++i) out_ += style_.indent;
   }
@@ -156,7 +202,7 @@ class JsonWriter {
     for (const auto& entry : dict.items) entries.push_back(&entry);
     if (style_.sort_keys) {
       std::stable_sort(entries.begin(), entries.end(),
-                       [](const auto* a, const auto* b) { return compare(a->first, b->first) < 0; });
+                       [this](const auto* a, const auto* b) { return compare(meter_, a->first, b->first) < 0; });
     }
     out_ += '{';
     ++level_;
@@ -167,7 +213,7 @@ class JsonWriter {
       if (!key.string() && !key.is_none() && !key.is_number()) {
         fail(fmt::format("keys must be str, int, float, bool or None, not {}", type_name(key)));
       }
-      append_json_string(out_, key.string() ? *key.string() : scalar(key), style_.ascii_only);
+      write_text(key.string() ? *key.string() : scalar(key));
       out_ += style_.key_separator;
       write(entries[i]->second);
     }
@@ -176,6 +222,7 @@ class JsonWriter {
     out_ += '}';
   }
 
+  Meter& meter_;
   std::string& out_;
   const JsonStyle& style_;
   int level_ = 0;
@@ -219,20 +266,18 @@ std::string float_repr(double value) {
   return digits.size() == whole ? out += '0' : out;
 }
 
-void append_repr(std::string& out, const Value& value) {
-  if (const std::string* text = value.string()) return append_string_repr(out, *text);
-  if (const ListData* list = value.list()) return append_items_repr(out, *list);
-  if (const DictData* dict = value.dict()) {
-    out += '{';
-    for (size_t i = 0; i < dict->items.size(); ++i) {
-      if (i > 0) out += ", ";
-      append_repr(out, dict->items[i].first);
-      out += ": ";
-      append_repr(out, dict->items[i].second);
-    }
-    out += '}';
+void append_repr(Meter& meter, std::string& out, const Value& value) {
+  meter.charge(1);
+  check_text_size(out.size());
+  if (const std::string* text = value.string()) {
+    meter.charge_points(text->size());
+    if (value.is_markup()) out += "Markup(";
+    append_string_repr(out, *text);
+    if (value.is_markup()) out += ')';
     return;
   }
+  if (const ListData* list = value.list()) return append_items_repr(meter, out, *list);
+  if (const DictData* dict = value.dict()) return append_dict_repr(meter, out, dict->items);
   if (value.is_none()) {
     out += "None";
   } else if (const bool* flag = value.get<bool>()) {
@@ -243,22 +288,26 @@ void append_repr(std::string& out, const Value& value) {
     out += float_repr(*number);
   } else if (value.is_undefined()) {
     out += "Undefined";
+  } else if (Namespace* const* names = value.get<Namespace*>()) {
+    append_namespace_repr(meter, out, **names);
+  } else if (const auto* loop = value.get<std::shared_ptr<const LoopState>>()) {
+    out += fmt::format("<LoopContext {}/{}>", (*loop)->index + 1, (*loop)->items->items.size());
   } else {
     fail(fmt::format("a {} cannot be printed", type_name(value)));
   }
 }
 
-std::string to_text(const Value& value) {
+std::string to_text(Meter& meter, const Value& value) {
   if (value.is_undefined()) return {};
   if (const std::string* text = value.string()) return *text;
   std::string out;
-  append_repr(out, value);
+  append_repr(meter, out, value);
   return out;
 }
 
-std::string to_json(const Value& value, const JsonStyle& style) {
+std::string to_json(Meter& meter, const Value& value, const JsonStyle& style) {
   std::string out;
-  JsonWriter(out, style).write(value);
+  JsonWriter(meter, out, style).write(value);
   return out;
 }
 

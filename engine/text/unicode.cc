@@ -37,13 +37,6 @@ void append_mapped(std::string& out, char32_t point, std::span<const CaseRun> ru
   append_utf8(out, point);
 }
 
-bool has_case(char32_t point) {
-  std::string lower, upper;
-  append_mapped(lower, point, kLower, kLowerSpecial);
-  append_mapped(upper, point, kUpper, kUpperSpecial);
-  return lower != upper;
-}
-
 constexpr char32_t kCapitalSigma = 0x3a3, kSmallSigma = 0x3c3, kFinalSigma = 0x3c2;
 
 /// A sigma ends a word when a cased letter stands before it and none after it.
@@ -53,6 +46,14 @@ bool is_final_sigma(std::string_view text, size_t at, bool cased_before) {
 }
 
 }  // namespace
+
+bool has_case(char32_t point) {
+  if (point < 0x80) return (point | 0x20) >= 'a' && (point | 0x20) <= 'z';
+  std::string lower, upper;
+  append_mapped(lower, point, kLower, kLowerSpecial);
+  append_mapped(upper, point, kUpper, kUpperSpecial);
+  return lower != upper;
+}
 
 bool is_letter(char32_t point) {
   if (point < 0x80) return (point | 0x20) >= 'a' && (point | 0x20) <= 'z';
@@ -73,6 +74,17 @@ bool is_space(char32_t point) {
 bool is_python_space(char32_t point) { return is_space(point) || (point >= 0x1c && point <= 0x1f); }
 
 bool is_printable(char32_t point) { return find_range(kNotPrintable, point) == nullptr; }
+
+bool is_decimal(char32_t point) { return find_range(kDecimals, point) != nullptr; }
+bool is_digit(char32_t point) { return find_range(kDigits, point) != nullptr; }
+bool is_numeric(char32_t point) { return find_range(kNumerics, point) != nullptr; }
+
+void append_title(std::string& out, char32_t point) {
+  const auto special = std::lower_bound(kTitleSpecial.begin(), kTitleSpecial.end(), point,
+                                        [](const CaseSpecial& row, char32_t value) { return row.from < value; });
+  const bool own = special != kTitleSpecial.end() && special->from == point;
+  append_mapped(out, point, own ? std::span<const CaseRun>() : kUpper, own ? kTitleSpecial : kUpperSpecial);
+}
 
 std::string to_upper(std::string_view text) {
   std::string out;

@@ -37,9 +37,9 @@ struct Composition {
   char32_t first, second, composed;
 };
 
-extern const std::span<const Range> kLetters, kNumbers, kNotPrintable;
+extern const std::span<const Range> kLetters, kNumbers, kDecimals, kDigits, kNumerics, kNotPrintable;
 extern const std::span<const CaseRun> kUpper, kLower;
-extern const std::span<const CaseSpecial> kUpperSpecial, kLowerSpecial;
+extern const std::span<const CaseSpecial> kUpperSpecial, kLowerSpecial, kTitleSpecial;
 extern const std::span<const CombiningRange> kCombining;
 extern const std::span<const Decomposition> kDecompositions;
 extern const std::span<const Composition> kCompositions;

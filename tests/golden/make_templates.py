@@ -1,57 +1,16 @@
 #!/usr/bin/env python3
 # Makes templates-expected.json: what Python's jinja2 (3.1.6 when the file was made), set up as transformers does, renders from
-# templates/*.jinja over twelve conversations, and from small templates that walk through the language.
+# templates/*.jinja over twenty-six conversations, and from small templates that walk through the language.
 # Usage: make_templates.py (needs: pip install jinja2)
-import datetime
 import json
 import pathlib
+import warnings
 
 import jinja2
-import jinja2.ext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from jinja_oracle import NOW_FIELDS, environment, render
 
 HERE = pathlib.Path(__file__).resolve().parent
-NOW = datetime.datetime(2025, 3, 7, 9, 5, 2)
-
-
-class Raised(Exception):
-    pass
-
-
-class Generation(jinja2.ext.Extension):
-    """{% generation %}...{% endgeneration %}: marks the assistant's text for training; here it only renders its body."""
-
-    tags = {"generation"}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
-        return jinja2.nodes.Scope(body).set_lineno(line)
-
-
-def environment():
-    def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-        return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-    def raise_exception(message):
-        raise Raised(message)
-
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"])
-    env.filters["tojson"] = tojson
-    env.globals["raise_exception"] = raise_exception
-    env.globals["strftime_now"] = lambda form: NOW.strftime(form)
-    return env
-
-
-def render(env, source, variables):
-    """{"text"}, {"raised"} with the message of raise_exception, or {"error"} with the message of another failure."""
-    try:
-        return {"text": env.from_string(source).render(**variables)}
-    except Raised as error:
-        return {"raised": str(error)}
-    except (jinja2.TemplateError, TypeError, ValueError, ZeroDivisionError, OverflowError, AttributeError) as error:
-        return {"error": str(error)}
-
 
 WEATHER = {"type": "function", "function": {
     "name": "get_weather", "description": "The weather in a city: \"now\" & <later>, °C",
@@ -96,11 +55,25 @@ def conversations():
         "more variables": {"messages": [system, hello], "tools": [CLOCK], "tools_in_user_message": False,
                            "date_string": "1 Jan 2030", "builtin_tools": ["code_interpreter", "brave_search"]},
         "no messages": {"messages": []},
+        "a system message in the middle": {"messages": [hello, message("assistant", "Hi."), message("system", "Be formal from now on."), message("user", "Go on.")]},
+        "white space around": {"messages": [message("system", "\n\t sys \u00a0"), message("user", "  two  \n"), message("assistant", "\n\n an answer \t"), message("user", "\r\n x")]},
+        "line breaks": {"messages": [message("user", "a\n\n\nb\r\nc\rd\u2028e\x0b\x0cf\n"), message("assistant", "\n\n1\n\n2\n\n"), message("user", "\n")]},
+        "quotes and JSON": {"messages": [message("user", 'say "it\'s" \\n \\u00e9 {"a": [1, "\\\\"]} </s> &amp; <b> `${x}` %s {} {0}')]},
+        "a long conversation": {"messages": [system] + [message("assistant" if i % 2 else "user", f"{i}. " + "word " * 12) for i in range(11)]},
+        "reasoning": {"messages": [hello, message("assistant", "It is 4.", reasoning_content="\n2 + 2 is 4.\n"), message("user", "Sure?"),
+                                   message("assistant", "<think>\nhm\n</think>\n\nYes.")], "add_generation_prompt": False},
+        "thinking is off": {"messages": [system, message("user", "Quick: 2 + 2?")], "enable_thinking": False, "reasoning_effort": "low", "thinking": True},
+        "an answer to be continued": {"messages": [hello, message("assistant", "I am a mod")], "add_generation_prompt": False},
+        "reasoning before a tool call": {"messages": [hello, message("assistant", None, reasoning_content="I look it up.", tool_calls=[asked]), result,
+                                                      message("assistant", "Warm."), message("user", "And the time?")], "tools": [WEATHER, CLOCK]},
+        "documents": {"messages": [message("user", "What do they say?")], "controls": {"citations": True, "length": "short"}, "documents": [
+            {"title": "Bees", "text": "Bees <fly> & hum.", "year": 2021}, {"text": "Ants walk.\n\nThey do.", "source": None}]},
+        "no content key": {"messages": [hello, {"role": "assistant", "tool_calls": [asked]}, result]},
     }
 
 
 # The language itself: every line is a template; DATA are its variables.
-DATA = {"s": "Hello, Wörld ß ŉ ΑΣ ΑΣΑ", "empty": "", "n": 7, "neg": -7, "f": 2.5, "yes": True, "no": False, "nothing": None,
+DATA = {"s": "Hello, Wörld ß ŉ ΑΣ ΑΣΑ", "empty": "", "special": ["inf", " nan "], "n": 7, "neg": -7, "f": 2.5, "yes": True, "no": False, "nothing": None,
         "list": [3, 1, 2], "words": ["b", "A", "c", "a"], "nested": [[1, 2], [3]], "mixed": [1, "1", 1.0, None, True],
         "dict": {"z": 1, "a": {"b": [1, {"c": "deep"}]}, "items": "shadowed", "Ü": "ü"},
         "people": [{"name": "Bo", "age": 3, "tags": ["x"]}, {"name": "al", "age": 1}, {"name": "Cy", "age": 2, "tags": []}],
@@ -141,6 +114,18 @@ LANGUAGE = r"""
 {{ strftime_now("%d %b %Y") }} {{ strftime_now("%Y-%m-%d %H:%M:%S %A %B %j") }}
 {{ "\n\t\\\'\"\x41\u00e9\101\q" }}{{ 'a\
 b' }}{{ 1_000 }} {{ 1e3 }} {{ 1.5E-3 }}
+{{ -0.0 }} {{ -0.0 ** 2 }} {{ -4.0 % 2 }} {{ -1.0 // 2 }} {{ 1e-400 }} {{ 0x1F }} {{ 0b101 }} {{ 0o17 }} {{ 0x_ff }} {{ 00 }} {{ -true }} {{ "1_0"|int }} {{ "0x1f"|int(0, 16) }} {{ "z"|int(base=36) }} {{ special[0]|float }} {{ special[1]|float }} {{ special[0]|int(3) }} {{ 1234|round(-2) }} {{ 25|round(-1) }} {{ true|round }} {{ 0.1 + 0.2 }}
+{{ range(3) }} {{ range(5, 0, -2) }} {{ range(10)[2:5] }} {{ range(3)[1] }} {{ range(3) == range(3) }} {{ dict.keys() }} {{ dict.values() }} {{ dict.items() }} {{ dict.items()[0] }}| {{ dict.items() is sequence }} {{ dict.keys()|first }} {{ namespace(a=1, b="x") }} {{ (words|map("upper"))[0] }}| {{ dict.copy() == dict }} {{ list.copy() }}
+{{ ("<b>"|safe) + "<" }} {{ "<" + ("<b>"|safe) }} {{ ("<b>"|safe) ~ "<" }} {{ ["<"|e] }} {{ ("a"|safe)|upper + "<" }} {{ ("a"|safe).replace("a", "<") }} {{ ("a"|safe)|replace("a", "<") + "<" }} {{ ("a<b"|safe).split("<") }} {{ (","|safe).join(["<", "a"]) }} {{ ("%s"|safe) % "<" }} {{ ("{}"|safe).format("<") }} {{ ("a"|e)[0] + "<" }} {{ "<"|e|e }} {{ "<"|e|forceescape }} {{ "<"|e is escaped }} {{ ("a"|safe) * 2 + "<" }} {{ 1|e + "<" }} {{ ("a"|safe)|indent + "<" }} {{ ("a"|safe)|title + "<" }} {{ dict|tojson|safe }}
+{{ "%s and %r, %d%%, %5.1f|%-6s|%06.2f|%x|%+d|%c|%e|%g" % ("a", "b", 3.7, 2, "l", 3.14159, 255, 5, 65, 12345.678, 0.0001) }} {{ "%(a)s %(b)05d" % {"a": 1, "b": 2} }} {{ "%s" % [1] }} {{ "a" % [] }} {{ "%s %s"|format("x", none) }} {{ "%(k)s"|format(k=1) }} {{ "%.3s|%*d" % ("abcdef", 4, 7) }}
+{{ "{} {}".format(1, "b") }} {{ "{1}{0}{1}".format("a", "b") }} {{ "{x} {y.a.b[0]}".format(x=1, y=dict) }} {{ "{:>6}|{:<6}|{:^6}|{:*^7}|{:05d}|{:.2f}|{:+}|{:,}|{:x}|{:%}".format("r", "l", "c", "m", 42, 3.14159, 5, 1234567, 255, 0.25) }} {{ "{!r} {{}} {:{}}".format("q", "w", 5) }} {{ "{:.3}|{:g}|{:e}|{}".format(3.14159, 1e10, 1234.5, 2.0) }}
+{{ s.find("l", 3) }} {{ s.find("l", 4, 6) }} {{ s.rfind("l", 0, 3) }} {{ s.count("l", 3) }} {{ s.startswith("ello", 1) }} {{ s.endswith("o", 0, 5) }} {{ "a\nb\r\n".splitlines(true) }} {{ "a b c".rsplit(none, 1) }} {{ "a b c".rsplit() }} {{ "a=b=c".rpartition("=") }} {{ "abc".partition("=") }} {{ "it's a dog".title() }} {{ "it's a dog"|title }} {{ "ßa ǆx".title() }} {{ "ﬁn".capitalize() }} {{ "aBc".swapcase() }} {{ "-7".zfill(4) }} {{ "ab".center(5, "*") }} {{ "ab".ljust(4, ".") }} {{ "ab".rjust(4) }} {{ "a\tb".expandtabs(4) }} {{ "½²5".isdigit() }} {{ "5²".isdigit() }} {{ "½".isnumeric() }} {{ "a_1".isidentifier() }} {{ "Ab Cd".istitle() }} {{ "é".isascii() }} {{ "x".rindex("x") }} {{ "xyz".casefold() }}
+{{ [3, 1, 2, 5]|batch(2)|list }} {{ [1, 2, 3]|batch(2, "-")|list }} {{ [1, 2, 3, 4, 5]|slice(3)|list }} {{ [1, 2]|slice(3, 0)|list }} {{ people|groupby("age") }} {{ "ab"|center(6) }}| {{ "one two three"|truncate(9) }} {{ "one two three four"|truncate(9, true) }} {{ "one two three four"|truncate(9, false, "..") }} {{ "a-b c_d é"|wordcount }} {{ "a b/ü?&"|urlencode }} {{ {"a": 1, "b c": "d"}|urlencode }} {{ people|sort(attribute="age,name")|map(attribute="name")|list }} {{ [[2, "b"], [2, "a"]]|sort(attribute="0,1") }} {{ [0.5, 1]|unique|list }} {{ none|map("upper")|list }} {{ 0|select|list }} {{ [3, 1]|min(attribute=none) }} {{ people|map(attribute="tags.0", default="-")|list }}
+{{ {(1, 2): 3}[(1, 2)] }} {{ {1: "a", true: "b"} }} {{ {missing: 1} }} {{ missing in dict }} {{ range(*[1, 4])|list }} {{ "{}-{}".format(*[1, 2]) }} {{ "upper" is filter }} {{ "nope" is filter }} {{ "odd" is test }} {{ missing is callable }} {{ "abc"|last }} {{ (1, 2, 3)|last }} {{ "%s"|first }}
+{% set up = words|map("upper") %}{{ up|join }}|{{ up|join }}|{% set odd = list|select("odd") %}{{ odd|first }}{{ odd|first }}{{ odd|first }}|{% for x in list %}{{ loop.changed(x > 1) }}{% endfor %}{% for a, (b, c) in [[1, [2, 3]]] %}{{ a }}{{ b }}{{ c }}{% endfor %}{% set a, (b, c) = 1, (2, 3) %}{{ c }}{% for (x,) in [[1]] %}{{ x }}{% endfor %}{{ loop is defined }}
+{% for x in list %}{% macro inner() %}{{ x }}{{ loop.index }}{% endmacro %}{{ inner() }};{% endfor %}{% for x in list %}{% with y = x %}{% if y == 1 %}{% break %}{% endif %}{{ y }}{% endwith %}{% endfor %}{% set v = 1 %}{% generation %}{% set v = 2 %}{{ v }}{% endgeneration %}{{ v }}
+{{ list.append }}|{{ dict.pop is defined }}|{{ {"pop": 1, "x": 2}.pop }}|{{ {"pop": 1}["pop"] }}|{{ {"copy": 1}.get("copy") }}|{{ strftime_now("%f|%z|%Z|%%f") }}
+{{ 5|e }}{{ none|safe }}{{ "x"|default("d", boolean=true) }}{{ "%c" % "é" }}{{ [1, 2]|string|length }}{{ true|string }}{{ (1, "a")|join("-") }}{{ "b" > "a" }}{{ [1] < [1, 2] }}{{ (1, 2) > (1,) }}{{ 1 <= 1.0 }}{{ -7 // 2.0 }}{{ 7 % -3.0 }}
 {{ raise_exception("no: " ~ n) }}
 {{ raise_exception() }}
 {{ missing.attribute }}
@@ -171,6 +156,58 @@ b' }}{{ 1_000 }} {{ 1e3 }} {{ 1.5E-3 }}
 {{ [1, "a"]|sort }}
 {{ 1 in 5 }}
 {{ 1 in "abc" }}
+{{ n[1:] }}
+{{ nothing[:1] }}
+{{ dict[:1] }}
+{{ missing|int }}
+{{ missing|float }}
+{{ n|indent }}
+{{ missing|indent }}
+{{ words|map("upper")|last }}
+{{ words|map("upper")|length }}
+{{ words|map("upper")|tojson }}
+{{ range(3)|tojson }}
+{{ dict.items()|tojson }}
+{{ list|select + list|select }}
+{{ range(3) + [1] }}
+{{ {list: 1} }}
+{{ [list]|unique|list }}
+{{ 0 ** -1 }}
+{{ 10.0 ** 400 }}
+{{ "x"|upper(1) }}
+{{ s.upper(1) }}
+{{ s.replace(old="a", new="b") }}
+{{ s.split(nope=1) }}
+{{ "a"|trim(chars="a", extra=1) }}
+{{ dict.get() }}
+{{ n is divisibleby }}
+{{ n is defined(1) }}
+{{ ["a"]|sum(start="") }}
+{{ "%d" % "a" }}
+{{ "%s %s" % "a" }}
+{{ "a" % 1 }}
+{{ "%(a)s" % [1] }}
+{{ "%q" % 1 }}
+{{ "{} {}".format(1) }}
+{{ "{".format(1) }}
+{{ "{0} {}".format(1, 2) }}
+{{ "{:d}".format("a") }}
+{{ "{x}".format(y=1) }}
+{{ dict|dictsort(by="nope") }}
+{{ people|groupby }}
+{{ "abc"|truncate(1) }}
+{{ list|batch }}
+{{ list|slice(0)|list }}
+{{ dict.update({}) }}
+{{ list.sort() }}
+{{ range(**dict) }}
+{{ raise_exception("a", "b") }}
+{{ "a".center(5, "ab") }}
+{{ "a".join([1]) }}
+{{ missing[1:] }}
+{% for a, (b, c) in [[1, [2]]] %}{% endfor %}
+{% macro m(a) %}{% endmacro %}{{ m(1, a=2) }}
+{% macro m(a) %}{% endmacro %}{{ m(a=1, **{"a": 2}) }}
 {% macro m(a) %}{% endmacro %}{{ m(1, 2) }}
 {% macro m(a) %}{% endmacro %}{{ m(b=2) }}
 """
@@ -185,12 +222,15 @@ BAD_SYNTAX = [
     "{{ }}", "{{ 1 +", "{% if %}x{% endif %}", "{% if x %}", "{% endif %}", "{% for %}{% endfor %}", "{% for x of y %}{% endfor %}", "{{ (1 }}", "{{ 1) }}", "{{ 'a }}", "{% unknown %}", "{# no end", "{% raw %} no end",
     "{{ a.  }}", "{{ a[ }}", "{{ f(a=1, 2) }}", "{{ a is }}", "{{ a | }}", "{% set %}", "{% set x %}", "{% macro %}{% endmacro %}", "{% break %}", "{{ a ? b }}", "{{ 1 if }}", "{% if x %}{% else %}{% else %}{% endif %}", "{% for x in y %}{% endif %}", "{{ a is b is c }}",
     "{{ {1 2} }}", "{{ [1 2] }}", "{{ a b }}", "{% block x %}", "{{ ! }}", "{{ .5 }}", "{{ x is defined if x else 1 }}",
+    "{{ 007 }}", "{{ 0x }}", "{{ 1__0 }}", "{% set true = 1 %}", "{% for none in x %}{% endfor %}", "{{ f(*a, b) }}", "{{ f(**a, *b) }}", "{% for x in y %}{% generation %}{% break %}{% endgeneration %}{% endfor %}",
+    "{% for a.b in c %}{% endfor %}", "{% set a, (b = 1 %}",
 ]
 
 
 def main():
     env = environment()
-    out = {"now": [NOW.year, NOW.month, NOW.day, NOW.hour, NOW.minute, NOW.second, NOW.weekday(), NOW.timetuple().tm_yday],
+    warnings.simplefilter("ignore")  # Python's compiler about templates such as {{ 5() }}
+    out = {"now": NOW_FIELDS,
            "conversations": [], "data": DATA, "language": [], "bad_syntax": []}
     families = sorted(p.stem for p in (HERE / "templates").glob("*.jinja"))
     for name, variables in conversations().items():

@@ -6,11 +6,14 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "engine/text/template_evaluator.h"
 #include "kernels/base/error.h"
 #include "tests/engine/text/model_vocabulary.h"
+#include "tests/engine/text/template_oracle.h"
 
 namespace echelon::test {
 namespace {
@@ -22,20 +25,7 @@ const boost::json::value& golden() {
   return parsed;
 }
 
-std::tm golden_now() {
-  std::vector<int> fields;
-  for (const auto& field : golden().at("now").as_array()) fields.push_back(static_cast<int>(field.as_int64()));
-  std::tm now{};
-  now.tm_year = fields[0] - 1900;
-  now.tm_mon = fields[1] - 1;
-  now.tm_mday = fields[2];
-  now.tm_hour = fields[3];
-  now.tm_min = fields[4];
-  now.tm_sec = fields[5];
-  now.tm_wday = (fields[6] + 1) % 7;  // Python counts from Monday
-  now.tm_yday = fields[7] - 1;
-  return now;
-}
+std::tm golden_now() { return broken_down_time(golden().at("now")); }
 
 using Rendered = boost::system::result<std::string, TemplateError>;
 
@@ -67,7 +57,7 @@ class Family : public testing::TestWithParam<const char*> {};
 TEST_P(Family, RendersConversationsAsJinja2Does) {
   const auto chat = ChatTemplate::parse(golden_file(std::string("templates/") + GetParam() + ".jinja"));
   const auto& conversations = golden().at("conversations").as_array();
-  ASSERT_GE(conversations.size(), 10u);
+  ASSERT_GE(conversations.size(), 20u);
   size_t num_texts = 0;
   for (const auto& conversation : conversations) {
     ChatInput input;
@@ -83,8 +73,12 @@ TEST_P(Family, RendersConversationsAsJinja2Does) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Published, Family,
-                         testing::Values("smollm2", "qwen2.5", "llama3.1", "llama3.2", "gemma2", "gemma3",
-                                         "mistral-v0.3"),
+                         testing::Values("alpaca", "chatml", "command-r", "deepseek-r1", "deepseek-v3", "exaone",
+                                         "falcon3", "gemma", "gemma2", "gemma3", "glm4", "gpt-oss", "granite3",
+                                         "hermes3", "internlm2", "jamba", "llama2", "llama3", "llama3.1", "llama3.2",
+                                         "mistral", "mistral-v0.3", "mistral-v7-tekken", "nemotron", "olmo2",
+                                         "openchat", "phi3", "phi4", "qwen2.5", "qwen3", "qwq", "smollm2", "smollm3",
+                                         "vicuna", "zephyr"),
                          [](const auto& family) {
                            std::string name = family.param;
                            for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
@@ -100,7 +94,7 @@ TEST(ChatTemplate, TheLanguageIsJinja2s) {
   ChatInput input;
   input.variables = golden().at("data").as_object();
   input.now = golden_now();
-  ASSERT_GT(golden().at("language").as_array().size(), 80u);
+  ASSERT_GT(golden().at("language").as_array().size(), 150u);
   for (const auto& entry : golden().at("language").as_array()) {
     const std::string source(entry.at("source").as_string());
     try {
@@ -260,8 +254,43 @@ TEST(ChatTemplate, BuiltInsRenderTheirFormats) {
             "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>user<|end_"
             "header_id|>\n\n"
             "Bye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
-  EXPECT_EQ(ChatTemplate::built_in_names().size(), 3u);
-  EXPECT_THROW(ChatTemplate::built_in("alpaca"), Error);
+}
+
+TEST(ChatTemplate, BuiltInsAreTheTemplatesThatJinja2Rendered) {
+  EXPECT_THAT(ChatTemplate::built_in_names(), testing::ElementsAre("alpaca", "chatml", "gemma", "llama2", "llama3",
+                                                                   "mistral", "phi3", "vicuna", "zephyr"));
+  for (const std::string_view name : ChatTemplate::built_in_names()) {
+    EXPECT_EQ(ChatTemplate::built_in(name).source(), golden_file("templates/" + std::string(name) + ".jinja"));
+  }
+  try {
+    ChatTemplate::built_in("llama9");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("llama9"), HasSubstr("alpaca, chatml"), HasSubstr("zephyr")));
+  }
+}
+
+TEST(ChatTemplate, IsAFileOrABuiltInName) {
+  const std::string folder = testing::TempDir() + "/echelon_chat_template";
+  std::filesystem::create_directories(folder);
+  const std::string file = folder + "/own.jinja";
+  std::ofstream(file) << "own {{ messages }}";
+  EXPECT_EQ(ChatTemplate::file_or_built_in(file).source(), "own {{ messages }}");
+  EXPECT_EQ(ChatTemplate::file_or_built_in("vicuna").source(), ChatTemplate::built_in("vicuna").source());
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(folder);  // a file of that name wins
+  std::ofstream("zephyr") << "a file";
+  EXPECT_EQ(ChatTemplate::file_or_built_in("zephyr").source(), "a file");
+  std::filesystem::current_path(before);
+  std::filesystem::remove_all(folder);
+  for (const std::string& neither : {std::string("lama2"), file, testing::TempDir()}) {
+    try {
+      ChatTemplate::file_or_built_in(neither);
+      FAIL() << neither;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr(neither));
+    }
+  }
 }
 
 }  // namespace
