@@ -12,6 +12,8 @@ namespace {
 using boost::json::object;
 using boost::json::value;
 
+constexpr size_t kMaxBranches = 256;
+
 /// Keywords that say something about values and that no automaton of ours can watch over.
 constexpr std::array<std::string_view, 15> kUnsupported = {
     "not",      "if",          "then",        "else",        "dependentRequired", "dependentSchemas", "dependencies",
@@ -61,8 +63,6 @@ void read_type(const value& type, SchemaBranch& branch) {
   const auto found =
       std::find_if(std::begin(kNames), std::end(kNames), [&](const auto& each) { return each.first == name; });
   if (found == std::end(kNames)) throw GrammarError(fmt::format("schema: there is no type \"{}\"", name));
-  // "integer" beside "number" is "number".
-  branch.number.integer = name == "integer" && (branch.types & kNumber) == 0;
   branch.types |= found->second;
 }
 
@@ -81,7 +81,7 @@ void read_types(const object& schema, SchemaBranch& branch) {
   } else {
     read(*type);
   }
-  branch.number.integer = integer && !number;
+  branch.number.integer = integer && !number;  // "integer" beside "number" is "number"
   if (const value* nullable = find(schema, "nullable"); nullable != nullptr && *nullable == true) branch.types |= kNull;
 }
 
@@ -239,6 +239,19 @@ SchemaSet united(SchemaSet a, const SchemaSet& b) {
   return a;
 }
 
+/// What holds of both sides. Refused as soon as it is too much: each side may have kMaxBranches.
+std::vector<SchemaBranch> product(const std::vector<SchemaBranch>& left, const std::vector<SchemaBranch>& right) {
+  std::vector<SchemaBranch> both;
+  for (const SchemaBranch& a : left) {
+    for (const SchemaBranch& b : right) {
+      if (std::optional<SchemaBranch> branch = merged(a, b)) both.push_back(std::move(*branch));
+      if (both.size() > kMaxBranches)
+        throw GrammarError(fmt::format("schema: more than {} combinations of alternatives", kMaxBranches));
+    }
+  }
+  return both;
+}
+
 void append(std::vector<std::string>& all, const std::vector<std::string>& more) {
   for (const std::string& each : more) {
     if (std::find(all.begin(), all.end(), each) == all.end()) all.push_back(each);
@@ -374,18 +387,7 @@ const value& SchemaReader::target_of(std::string_view reference) const {
 
 std::vector<SchemaBranch> SchemaReader::branches(const SchemaSet& schemas) {
   std::vector<SchemaBranch> result(1);
-  for (const value* schema : schemas) {
-    std::vector<SchemaBranch> product;
-    const std::vector<SchemaBranch> others = branches_of(*schema);
-    for (const SchemaBranch& a : result) {
-      for (const SchemaBranch& b : others) {
-        if (std::optional<SchemaBranch> both = merged(a, b)) product.push_back(std::move(*both));
-        if (product.size() > kMaxBranches)
-          throw GrammarError(fmt::format("schema: more than {} combinations of alternatives", kMaxBranches));
-      }
-    }
-    result = std::move(product);
-  }
+  for (const value* schema : schemas) result = product(result, branches_of(*schema));
   return result;
 }
 
@@ -397,17 +399,7 @@ std::vector<SchemaBranch> SchemaReader::branches_of(const value& schema) {
   open_.push_back(&schema);
   const object& members = schema.get_object();
   std::vector<SchemaBranch> result{keywords_of(members)};
-  const auto restrict_to = [&](const std::vector<SchemaBranch>& others) {
-    std::vector<SchemaBranch> product;
-    for (const SchemaBranch& a : result) {
-      for (const SchemaBranch& b : others) {
-        if (std::optional<SchemaBranch> both = merged(a, b)) product.push_back(std::move(*both));
-      }
-    }
-    if (product.size() > kMaxBranches)
-      throw GrammarError(fmt::format("schema: more than {} combinations of alternatives", kMaxBranches));
-    result = std::move(product);
-  };
+  const auto restrict_to = [&](const std::vector<SchemaBranch>& others) { result = product(result, others); };
   if (const value* reference = find(members, "$ref")) restrict_to(branches_of(target_of(text_of(*reference, "$ref"))));
   if (const value* all = find(members, "allOf")) {
     for (const value& each : list_of(*all, "allOf")) restrict_to(branches_of(each));

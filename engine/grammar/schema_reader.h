@@ -64,8 +64,6 @@ class SchemaReader {
   static bool has_reference(const SchemaSet& schemas);
 
  private:
-  static constexpr size_t kMaxBranches = 256;
-
   std::vector<SchemaBranch> branches_of(const boost::json::value& schema);
   SchemaBranch keywords_of(const boost::json::object& schema);
   const boost::json::value& target_of(std::string_view reference) const;
