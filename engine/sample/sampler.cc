@@ -242,6 +242,11 @@ void Sampler::mask(const SamplingState& state, int position, const TokenMask* al
   if (allowed != nullptr) {
     for (size_t word = 0; word < allowed->words().size(); ++word) {
       const size_t first = word * 64, end = std::min(first + 64, adjusted_.size());
+      if (allowed->words()[word] == 0) {  // most of them, but inside of strings
+        std::fill(adjusted_.begin() + static_cast<ptrdiff_t>(first), adjusted_.begin() + static_cast<ptrdiff_t>(end),
+                  kMinusInfinity);
+        continue;
+      }
       for (uint64_t no = ~allowed->words()[word]; no != 0; no &= no - 1) {
         const size_t token = first + static_cast<size_t>(std::countr_zero(no));
         if (token >= end) break;
