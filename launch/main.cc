@@ -9,6 +9,7 @@
 #include "kernels/backend.h"
 #include "kernels/base/error.h"
 #include "kernels/cuda/devices.h"
+#include "launch/commands/completion.h"
 #include "launch/commands/plan.h"
 #include "launch/commands/serve.h"
 #include "launch/commands/simulate.h"
@@ -23,6 +24,7 @@ constexpr char kUsage[] =
     "       echelon plan MODEL [options]    which layouts hold a model, what a rank needs, how fast it is at best\n"
     "       echelon simulate MODEL [options]  what clients of a job that does not exist yet would see\n"
     "       echelon top URL [options]       watch a running server: its ranks, stages and micro-batches\n"
+    "       echelon completion SHELL        complete commands and options in bash, zsh or fish\n"
     "       echelon version\n";
 
 /// What the binary was built with and what this machine has. Throws Error for a device that cannot be described.
@@ -47,6 +49,7 @@ int main(int argc, char** argv) {
   const std::string command = arguments.empty() ? "" : arguments[0];
   if (command == "serve") return echelon::serve({arguments.begin() + 1, arguments.end()});
   if (command == "top") return echelon::top({arguments.begin() + 1, arguments.end()});
+  if (command == "completion") return echelon::completion({arguments.begin() + 1, arguments.end()});
   if (command == "plan") return echelon::plan({arguments.begin() + 1, arguments.end()});
   if (command == "simulate") return echelon::simulate({arguments.begin() + 1, arguments.end()});
   if (command == "version" || command == "--version") {

@@ -51,6 +51,7 @@ OptionRow text(Words words, std::string& target) {
 
 OptionRow choice(Words words, std::string& target, std::span<const std::string_view> names) {
   OptionRow row = base_row(std::move(words), OptionShape::scalar);
+  row.choices.assign(names.begin(), names.end());
   row.set = [=, &target](std::span<const std::string> values) { target = names[parse_choice(values.back(), names)]; };
   row.get = [&target] { return target; };
   return row;

@@ -22,6 +22,7 @@ struct OptionRow {
   std::vector<std::string> aliases;  ///< further flags without dashes; not YAML keys
   std::string value_name;            ///< for the help; empty for a flag
   std::string help;
+  std::vector<std::string> choices = {};  ///< the values it takes, when they are few
   OptionShape shape = OptionShape::scalar;
   bool operand = false;  ///< what the command is about: an argument without a flag, too; it may not be missing
   /// Checks and stores. `values` holds one text, or several for a list. Throws BadValue.

@@ -27,6 +27,7 @@ OptionRow device_row(std::string& target) {
   std::string help = "what each rank runs on: cpu is this host, measured";
   for (size_t i = 1; i < names.size(); ++i) help += (i + 1 < names.size() ? ", " : " or ") + std::string(names[i]);
   OptionRow row = base_row({.name = "device", .value_name = "NAME", .help = help}, OptionShape::scalar);
+  row.choices.assign(names.begin(), names.end());
   row.set = [&target, names](std::span<const std::string> values) {
     target = names[parse_choice(values.back(), names)];
   };
@@ -152,21 +153,29 @@ std::string flag_value(const std::string& yaml) {
 
 }  // namespace
 
+Command plan_command(PlanOptions& options) {
+  Command command{.name = "plan", .rows = serve_rows(options.serve)};
+  for (OptionRow& row : own_rows(options)) command.rows.push_back(std::move(row));
+  return command;
+}
+
+Command simulate_command(SimulateOptions& options) {
+  Command command = plan_command(options.plan);
+  command.name = "simulate";
+  for (OptionRow& row : simulate_rows(options)) command.rows.push_back(std::move(row));
+  return command;
+}
+
 PlanInvocation parse_plan(const std::vector<std::string>& arguments, const Environment& environment) {
   PlanInvocation invocation;
-  Command command{.name = "plan", .rows = serve_rows(invocation.options.serve)};
-  for (OptionRow& row : own_rows(invocation.options)) command.rows.push_back(std::move(row));
-  static_cast<Invocation&>(invocation) = parse_command(command, arguments, environment);
+  static_cast<Invocation&>(invocation) = parse_command(plan_command(invocation.options), arguments, environment);
   return invocation;
 }
 
 SimulateInvocation parse_simulate(const std::vector<std::string>& arguments, const Environment& environment) {
   SimulateInvocation invocation;
   SimulateOptions& options = invocation.options;
-  Command command{.name = "simulate", .rows = serve_rows(options.plan.serve)};
-  for (OptionRow& row : own_rows(options.plan)) command.rows.push_back(std::move(row));
-  for (OptionRow& row : simulate_rows(options)) command.rows.push_back(std::move(row));
-  static_cast<Invocation&>(invocation) = parse_command(command, arguments, environment);
+  static_cast<Invocation&>(invocation) = parse_command(simulate_command(options), arguments, environment);
   if (!options.rates.empty() && !options.concurrencies.empty())
     throw Error(Part::launch, "--sweep-rate and --sweep-concurrency: one of them");
   return invocation;

@@ -46,6 +46,9 @@ SimulateInvocation parse_simulate(const std::vector<std::string>& arguments, con
 
 std::string simulate_help();
 
+Command plan_command(PlanOptions& options);
+Command simulate_command(SimulateOptions& options);
+
 /// As parse_command().
 PlanInvocation parse_plan(const std::vector<std::string>& arguments, const Environment& environment);
 

@@ -35,12 +35,13 @@ std::vector<OptionRow> top_rows(TopOptions& options) {
 
 }  // namespace
 
+Command top_command(TopOptions& options) { return {.name = "top", .rows = top_rows(options)}; }
+
 TopInvocation parse_top(const std::vector<std::string>& arguments, const Environment& environment) {
   TopInvocation invocation;
   Environment own = environment;
   own.erase("ECHELON_CONFIG");
-  static_cast<Invocation&>(invocation) =
-      parse_command({.name = "top", .rows = top_rows(invocation.options)}, arguments, own);
+  static_cast<Invocation&>(invocation) = parse_command(top_command(invocation.options), arguments, own);
   return invocation;
 }
 

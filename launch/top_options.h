@@ -19,6 +19,8 @@ struct TopInvocation : Invocation {
   TopOptions options;
 };
 
+Command top_command(TopOptions& options);
+
 /// As parse_command(), but ECHELON_CONFIG is left alone: it is serve's.
 TopInvocation parse_top(const std::vector<std::string>& arguments, const Environment& environment);
 
