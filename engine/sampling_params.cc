@@ -64,6 +64,7 @@ std::optional<RequestError> validate(const SamplingParams& p, int64_t vocab_size
   if (p.top_k < -1) return refuse("top_k", "-1 or 0 (all), or at least 1", p.top_k);
   if (!(p.top_p > 0 && p.top_p <= 1)) return refuse("top_p", "in (0, 1]", p.top_p);
   if (!(p.min_p >= 0 && p.min_p <= 1)) return refuse("min_p", "between 0 and 1", p.min_p);
+  if (!(p.typical_p > 0 && p.typical_p <= 1)) return refuse("typical_p", "in (0, 1]", p.typical_p);
   if (!(p.repetition_penalty >= 0.01f && p.repetition_penalty <= 100)) {
     return refuse("repetition_penalty", "between 0.01 and 100", p.repetition_penalty);
   }

@@ -22,6 +22,7 @@ struct SamplingParams {
   int top_k = 0;                    ///< 0 or -1: all
   float top_p = 1.0f;               ///< (0, 1]
   float min_p = 0.0f;               ///< [0, 1]
+  float typical_p = 1.0f;           ///< (0, 1]; 1: all
   float repetition_penalty = 1.0f;  ///< > 0; over prompt and output
   float presence_penalty = 0.0f;    ///< [-2, 2]; over the output
   float frequency_penalty = 0.0f;   ///< [-2, 2]

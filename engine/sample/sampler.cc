@@ -81,9 +81,53 @@ TokenId Sampler::choose(std::span<const float> logits, const SamplingState& stat
   const SamplingParams& params = state.params;
   logits = adjusted(logits, state, position, allowed);
   read_maxima(logits);
-  const TokenId best = best_token(logits);
+  TokenId best = best_token(logits);
   if (best == kNoToken || params.temperature == 0) return best;
+  if (params.typical_p < 1) {
+    logits = typical(logits, best, params);
+    read_maxima(logits);
+    best = best_token(logits);
+  }
   return draw(logits, best, state, position, truncate(logits, best, params));
+}
+
+/// Leaves the fewest tokens whose surprise (-log p) is nearest to the expected one and whose mass reaches typical_p,
+/// the smaller id first of equals (Meister et al. 2023, arXiv 2202.00666).
+std::span<const float> Sampler::typical(std::span<const float> logits, TokenId best, const SamplingParams& params) {
+  const float most = logits[best], factor = factor_of(params);
+  weights_.resize(logits.size());
+  kernels_.weights(logits.data(), static_cast<int64_t>(logits.size()), most, factor, weights_.data());
+  double whole = 0, behind = 0;  // behind: the mean of how much less likely than the best one a token is, times whole
+  const auto gap = [&](size_t i) { return (double{most} - logits[i]) * factor; };
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (weights_[i] > 0) whole += weights_[i], behind += weights_[i] * gap(i);
+  }
+  const double expected = behind / whole;  // log p of the best one is left out of both
+  sorted_.clear();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (weights_[i] > 0) sorted_.push_back(static_cast<TokenId>(i));
+  }
+  const auto is_nearer = [&](TokenId a, TokenId b) {
+    const double distance_a = std::abs(gap(static_cast<size_t>(a)) - expected);
+    const double distance_b = std::abs(gap(static_cast<size_t>(b)) - expected);
+    return distance_a != distance_b ? distance_a < distance_b : a < b;
+  };
+  std::vector<float> kept(logits.size(), kMinusInfinity);
+  double mass = 0;
+  for (size_t first = 0, count = 64; first < sorted_.size() && mass < params.typical_p * whole; count *= 8) {
+    const auto begin = sorted_.begin() + static_cast<ptrdiff_t>(first);
+    const size_t end = std::min(sorted_.size(), first + count);
+    const auto middle = sorted_.begin() + static_cast<ptrdiff_t>(end);
+    std::nth_element(begin, middle, sorted_.end(), is_nearer);
+    std::sort(begin, middle, is_nearer);
+    for (; first < end && mass < params.typical_p * whole; ++first) {
+      const auto token = static_cast<size_t>(sorted_[first]);
+      mass += weights_[token];
+      kept[token] = logits[token];
+    }
+  }
+  adjusted_ = std::move(kept);
+  return adjusted_;
 }
 
 void Sampler::read_maxima(std::span<const float> logits) {

@@ -1,11 +1,11 @@
 // Chooses the next token of a sequence from its logits, and says how likely tokens were.
 //
 // Order of steps as in vLLM: tokens that may not be sampled (a mask, allowed_token_ids, bad_words, min_tokens),
-// logit_bias, penalties, temperature, min_p, top_k, top_p, then a draw. Tokens are ordered by (logit descending, id
-// ascending), and what each step leaves is a beginning of that order. Masses are sums of float32 weights
-// (kernels/logits.h) in float64. The draw is Gumbel-max in float64 with counter-based noise: key = seed, counter =
-// {token / 4, position, choice, stream}, lane = token mod 4: frozen, because a token of a stream must come out the same
-// after a restart on any layout. Log-probabilities are those of the raw logits.
+// logit_bias, penalties, temperature, typical_p, min_p, top_k, top_p, then a draw. Tokens are ordered by (logit
+// descending, id ascending), and what each step behind typical_p leaves is a beginning of that order. Masses are sums
+// of float32 weights (kernels/logits.h) in float64. The draw is Gumbel-max in float64 with counter-based noise: key =
+// seed, counter = {token / 4, position, choice, stream}, lane = token mod 4: frozen, because a token of a stream must
+// come out the same after a restart on any layout. Log-probabilities are those of the raw logits.
 //
 // The vocabulary is read twice or thrice by vector kernels; only tokens that a bound cannot rule out are looked at one
 // by one.
@@ -67,6 +67,7 @@ class Sampler {
   void mask(const SamplingState& state, int position, const TokenMask* allowed);
   std::span<const float> adjusted(std::span<const float> logits, const SamplingState& state, int position,
                                   const TokenMask* allowed);
+  std::span<const float> typical(std::span<const float> logits, TokenId best, const SamplingParams& params);
   void read_maxima(std::span<const float> logits);
   TokenId best_token(std::span<const float> logits) const;
   void sort_best(std::span<const float> logits, size_t count);

@@ -10,13 +10,13 @@ namespace {
 
 constexpr uint32_t kPlanMagic = 0x4e4c5045;    // "EPLN"
 constexpr uint32_t kResultMagic = 0x53455245;  // "ERES"
-constexpr uint16_t kWireVersion = 5;
 
 void put_sampling(WireWriter& out, const SamplingParams& p) {
   out.put(p.temperature);
   out.put(p.top_k);
   out.put(p.top_p);
   out.put(p.min_p);
+  out.put(p.typical_p);
   out.put(p.repetition_penalty);
   out.put(p.presence_penalty);
   out.put(p.frequency_penalty);
@@ -43,6 +43,7 @@ SamplingParams get_sampling(WireReader& in) {
   p.top_k = in.get<int>("top_k");
   p.top_p = in.get<float>("top_p");
   p.min_p = in.get<float>("min_p");
+  p.typical_p = in.get<float>("typical_p");
   p.repetition_penalty = in.get<float>("repetition_penalty");
   p.presence_penalty = in.get<float>("presence_penalty");
   p.frequency_penalty = in.get<float>("frequency_penalty");
@@ -86,11 +87,6 @@ TokenLogprob get_logprob(WireReader& in) {
     logprob.top.emplace_back(token, in.get<float>("top logprob"));
   }
   return logprob;
-}
-
-void expect_header(WireReader& in, uint32_t magic) {
-  if (in.get<uint32_t>("magic") != magic) throw WireError("message has a wrong magic number");
-  if (in.get<uint16_t>("version") != kWireVersion) throw WireError("message is of another version of echelon");
 }
 
 /// What a row has beside slot, generation and position, in its first byte. A steady decode has a sample alone.
@@ -190,8 +186,7 @@ void check_counts(const MicroBatch& batch) {
 
 std::vector<std::byte> encode(const MicroBatch& batch) {
   WireWriter out;
-  out.put(kPlanMagic);
-  out.put(kWireVersion);
+  put_header(out, kPlanMagic);
   out.put(batch.epoch);
   out.put(batch.number);
   out.put(static_cast<uint32_t>(batch.registrations.size()));
@@ -242,8 +237,7 @@ MicroBatch decode_micro_batch(std::span<const std::byte> bytes) {
 
 std::vector<std::byte> encode(const StepResult& result) {
   WireWriter out;
-  out.put(kResultMagic);
-  out.put(kWireVersion);
+  put_header(out, kResultMagic);
   out.put(result.epoch);
   out.put(result.number);
   out.put(result.stage_us);

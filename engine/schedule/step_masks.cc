@@ -12,7 +12,6 @@ namespace echelon {
 namespace {
 
 constexpr uint32_t kMasksMagic = 0x534b4d45;  // "EMKS"
-constexpr uint16_t kWireVersion = 5;          // as plans and results
 
 }  // namespace
 
@@ -28,8 +27,7 @@ void StepMasksInParts::add(StepMasks part) {
 
 std::vector<std::byte> encode(const StepMasks& masks) {
   WireWriter out;
-  out.put(kMasksMagic);
-  out.put(kWireVersion);
+  put_header(out, kMasksMagic);
   out.put(masks.epoch);
   out.put(masks.number);
   out.put(masks.part);
@@ -59,8 +57,7 @@ std::vector<std::byte> encode(const StepMasks& masks) {
 
 StepMasks decode_step_masks(std::span<const std::byte> bytes, int64_t vocab) {
   WireReader in(bytes);
-  if (in.get<uint32_t>("magic") != kMasksMagic) throw WireError("message has a wrong magic number");
-  if (in.get<uint16_t>("version") != kWireVersion) throw WireError("message is of another version of echelon");
+  expect_header(in, kMasksMagic);
   StepMasks masks;
   masks.epoch = in.get<uint32_t>("epoch");
   masks.number = in.get<uint64_t>("number");

@@ -109,4 +109,16 @@ class WireReader {
   std::span<const std::byte> rest_;
 };
 
+/// Of plans, results and masks: ranks of another version are not understood.
+inline constexpr uint16_t kWireVersion = 6;
+
+inline void put_header(WireWriter& out, uint32_t magic) {
+  out.put(magic);
+  out.put(kWireVersion);
+}
+inline void expect_header(WireReader& in, uint32_t magic) {
+  if (in.get<uint32_t>("magic") != magic) throw WireError("message has a wrong magic number");
+  if (in.get<uint16_t>("version") != kWireVersion) throw WireError("message is of another version of echelon");
+}
+
 }  // namespace echelon

@@ -83,6 +83,7 @@ class Maker {
             .top_k = below(100) - 1,
             .top_p = real(),
             .min_p = real(),
+            .typical_p = real(),
             .repetition_penalty = real(),
             .presence_penalty = real(),
             .frequency_penalty = real(),

@@ -56,7 +56,32 @@ inline std::vector<double> penalised(std::span<const float> logits, const Sampli
   return values;
 }
 
-/// The tokens that min_p, top_k and top_p leave, in that order of steps; best first.
+/// What typical_p leaves of tokens.
+inline std::vector<TokenId> typical(std::vector<TokenId> ids, const std::vector<double>& logits,
+                                    const SamplingParams& params) {
+  if (params.typical_p >= 1) return ids;
+  double whole = 0, entropy = 0;
+  const auto weight = [&](TokenId id) { return std::exp((logits[id] - logits[ids[0]]) / params.temperature); };
+  for (const TokenId id : ids) whole += weight(id);
+  const auto surprise = [&](TokenId id) { return -std::log(weight(id) / whole); };
+  for (const TokenId id : ids) entropy += weight(id) > 0 ? weight(id) / whole * surprise(id) : 0;
+  std::vector<TokenId> nearest = ids;
+  std::sort(nearest.begin(), nearest.end());
+  std::stable_sort(nearest.begin(), nearest.end(), [&](TokenId a, TokenId b) {
+    return std::abs(surprise(a) - entropy) < std::abs(surprise(b) - entropy);
+  });
+  std::set<TokenId> left;
+  double mass = 0;
+  for (const TokenId id : nearest) {
+    if (mass >= params.typical_p * whole) break;
+    mass += weight(id);
+    left.insert(id);
+  }
+  std::erase_if(ids, [&](TokenId id) { return !left.contains(id); });
+  return ids;
+}
+
+/// The tokens that typical_p, min_p, top_k and top_p leave, in that order of steps; best first.
 inline std::vector<TokenId> support(const std::vector<double>& logits, const SamplingParams& params) {
   std::vector<TokenId> ids;
   for (size_t i = 0; i < logits.size(); ++i) {
@@ -64,6 +89,7 @@ inline std::vector<TokenId> support(const std::vector<double>& logits, const Sam
   }
   if (ids.empty()) return ids;
   std::stable_sort(ids.begin(), ids.end(), [&](TokenId a, TokenId b) { return logits[a] > logits[b]; });
+  ids = typical(std::move(ids), logits, params);
   const auto weight = [&](TokenId id) { return std::exp((logits[id] - logits[ids[0]]) / params.temperature); };
   std::vector<TokenId> kept;
   for (const TokenId id : ids) {

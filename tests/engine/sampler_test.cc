@@ -54,12 +54,14 @@ TEST(Truncation, EveryDrawIsThatOfTheNaiveSampler) {
                                 .top_k = pick(random, {-1, 0, 1, 2, 5, 40, 699, 700, 1 << 30}),
                                 .top_p = pick(random, {1.f, 0.999f, 0.9f, 0.5f, 0.01f, 1e-30f}),
                                 .min_p = pick(random, {0.f, 0.f, 1e-20f, 0.02f, 0.5f, 1.f}),
+                                .typical_p = pick(random, {1.f, 1.f, 0.95f, 0.5f, 0.1f}),
                                 .seed = (uint64_t{random()} << 32) | random()};
     const int position = static_cast<int>(random() % (1 << 20)), choice = static_cast<int>(random() % 4);
     const TokenId expected = reference_draw(doubles(logits), params, position, choice);
     ASSERT_EQ(sampler.sample(logits, state_of(params, choice), position).token, expected)
         << "trial " << trial << ", " << logits.size() << " tokens, T " << params.temperature << ", top_k "
-        << params.top_k << ", top_p " << params.top_p << ", min_p " << params.min_p;
+        << params.top_k << ", top_p " << params.top_p << ", min_p " << params.min_p << ", typical_p "
+        << params.typical_p;
     others += expected != std::max_element(logits.begin(), logits.end()) - logits.begin();
   }
   EXPECT_GT(others, 1000) << "draws that are not the most likely token";
@@ -78,12 +80,14 @@ TEST(Truncation, EveryDrawFromALargeVocabularyIsThatOfTheNaiveSampler) {
                                 .top_k = pick(random, {0, 0, 1, 40, 5999}),
                                 .top_p = pick(random, {1.f, 0.99f, 0.9f, 0.5f, 0.001f}),
                                 .min_p = pick(random, {0.f, 0.f, 1e-3f, 0.3f}),
+                                .typical_p = pick(random, {1.f, 1.f, 0.999f, 0.3f}),
                                 .seed = (uint64_t{random()} << 32) | random()};
     const int position = static_cast<int>(random() % (1 << 20));
     ASSERT_EQ(sampler.sample(logits, state_of(params), position).token,
               reference_draw(doubles(logits), params, position, 0))
         << "trial " << trial << ", " << logits.size() << " tokens, T " << params.temperature << ", top_k "
-        << params.top_k << ", top_p " << params.top_p << ", min_p " << params.min_p;
+        << params.top_k << ", top_p " << params.top_p << ", min_p " << params.min_p << ", typical_p "
+        << params.typical_p;
   }
 }
 
@@ -96,6 +100,7 @@ TEST(Truncation, TheTokensThatComeOutAreThoseThatAreLeft) {
                                 .top_k = pick(random, {0, 1, 3, 10, 100}),
                                 .top_p = pick(random, {1.f, 0.95f, 0.6f, 0.2f}),
                                 .min_p = pick(random, {0.f, 0.1f, 0.4f, 0.8f}),
+                                .typical_p = pick(random, {1.f, 0.8f, 0.4f}),
                                 .seed = random()};
     std::set<TokenId> drawn;
     for (int position = 0; position < 6000; ++position)
