@@ -27,7 +27,9 @@ struct ModelInfo {
   std::shared_ptr<const Tokenizer> tokenizer;         ///< owners: this and sessions in flight
   std::shared_ptr<const ChatTemplate> chat_template;  ///< null: the model has none
   std::shared_ptr<GrammarCache> grammars;             ///< of its vocabulary
-  std::string bos_text, eos_text;                     ///< for the template
+  std::string tool_call_parser = "auto";  ///< how it writes calls: a name, "auto" (its template's) or "none"
+  std::string reasoning_parser = "auto";  ///< whether it marks its reasoning: "think", "auto" or "none"
+  std::string bos_text, eos_text;         ///< for the template
   SamplingParams default_sampling;  ///< from generation_config.json; only temperature, top_k, top_p, repetition_penalty
   std::vector<TokenId> end_tokens;  ///< end of generation
   std::optional<uint64_t> default_seed;  ///< of requests that bring none; empty: each draws its own
@@ -54,6 +56,9 @@ class Engine {
   virtual void cancel(RequestHandle handle) = 0;
   /// One choice only (its stop string was found): it ends as FinishReason::stop.
   virtual void stop_choice(RequestHandle handle, int choice) = 0;
+
+  /// Any thread. Requests that are submitted after this share no prefix with those before.
+  virtual void reset_prefix_cache() = 0;
 
   virtual EngineMetrics metrics() const = 0;
   /// Any thread. The last micro-batches on every stage, the oldest of each replica first.

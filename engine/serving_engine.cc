@@ -160,4 +160,6 @@ void ServingEngine::stop_choice(RequestHandle handle, int choice) {
   post({.kind = Event::Kind::stop_choice, .handle = handle, .number = choice});
 }
 
+void ServingEngine::reset_prefix_cache() { post({.kind = Event::Kind::reset_prefixes}); }
+
 }  // namespace echelon

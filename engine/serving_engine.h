@@ -62,6 +62,7 @@ class ServingEngine final : public Engine {
   RequestResult<RequestHandle> submit(Request request, std::shared_ptr<RequestListener> listener) override;
   void cancel(RequestHandle handle) override;
   void stop_choice(RequestHandle handle, int choice) override;
+  void reset_prefix_cache() override;
   EngineMetrics metrics() const override;
   std::vector<TracedMicroBatch> pipeline() const override;
 
@@ -88,7 +89,7 @@ class ServingEngine final : public Engine {
     Clock::time_point start_by = Clock::time_point::max(), finish_by = Clock::time_point::max();
   };
   struct Event {
-    enum class Kind { submit, cancel, stop_choice, message, lost, drain } kind{};
+    enum class Kind { submit, cancel, stop_choice, reset_prefixes, message, lost, drain } kind{};
     RequestHandle handle = 0;
     int number = 0;  // choice or rank
     Request request;

@@ -122,6 +122,9 @@ void ServingEngine::handle(Event& event) {
       if (const SequenceId id = sequences[event.number]; id != 0) end_choice(id, FinishReason::stop);
       break;
     }
+    case Event::Kind::reset_prefixes:
+      for (const auto& replica : replicas_) replica->scheduler().reset_prefix_cache();
+      break;
     case Event::Kind::message:
       if (event.message.kind == MessageKind::result) {
         handle_result(event.number, event.message);

@@ -39,6 +39,7 @@ enum class Access {
   open,     ///< to anybody, while draining, too
   guarded,  ///< asks for a key, and is refused while draining
   limited,  ///< likewise, and counts for the key's limits
+  admin,    ///< asks for an administrator's key
 };
 
 struct Route {
@@ -60,6 +61,7 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"/tokenizer_info", "GET", Access::guarded, &Api::tokenizer_info},
     {"/apply-template", "POST", Access::guarded, &Api::apply_template},
     {"/load", "GET", Access::guarded, &Api::load},
+    {"/reset_prefix_cache", "POST", Access::admin, &Api::reset_prefix_cache},
     {"/health", "GET", Access::open, &Api::ready},
     {"/health/ready", "GET", Access::open, &Api::ready},
     {"/health/live", "GET", Access::open, &Api::live},
@@ -171,6 +173,8 @@ asio::awaitable<HttpResponse> Api::route(HttpRequest request) {
     const auto owner = owner_of(request);
     if (owner.has_error()) co_return refusal(owner.error());
     request.tenant = request.record->key = owner->id;
+    if (route != nullptr && route->access == Access::admin && keys_.asks() && !owner->is_admin)
+      co_return refusal(http_refusal(403, fmt::format("{} asks for an administrator's key", route->path), "not_admin"));
     limits.requests_per_min = owner->requests_per_min.value_or(limits.requests_per_min);
     limits.tokens_per_min = owner->tokens_per_min.value_or(limits.tokens_per_min);
   }
@@ -322,6 +326,11 @@ asio::awaitable<HttpResponse> Api::tokenizer_info(HttpRequest) {
 /// Requests being answered, this one not among them, as vLLM has it.
 asio::awaitable<HttpResponse> Api::load(HttpRequest) {
   co_return json_response(json::object{{"server_load", std::max<int64_t>(metrics_.in_flight.load() - 1, 0)}});
+}
+
+asio::awaitable<HttpResponse> Api::reset_prefix_cache(HttpRequest) {
+  engine_.reset_prefix_cache();
+  co_return json_response({});
 }
 
 asio::awaitable<HttpResponse> Api::models(HttpRequest) {

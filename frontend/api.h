@@ -43,6 +43,7 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> tokenizer_info(HttpRequest request);
   boost::asio::awaitable<HttpResponse> apply_template(HttpRequest request);
   boost::asio::awaitable<HttpResponse> load(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> reset_prefix_cache(HttpRequest request);
   boost::asio::awaitable<HttpResponse> responses(HttpRequest request);
   boost::asio::awaitable<HttpResponse> messages(HttpRequest request);
   boost::asio::awaitable<HttpResponse> count_tokens(HttpRequest request);

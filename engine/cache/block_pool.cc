@@ -115,6 +115,12 @@ void BlockPool::forget_released_before(double time_s) {
   }
 }
 
+void BlockPool::forget_all() {
+  for (size_t block = 0; block < blocks_.size(); ++block) {
+    if (blocks_[block].cached) forget(static_cast<int>(block));
+  }
+}
+
 int64_t BlockPool::total_references() const {
   int64_t total = 0;
   for (const Block& block : blocks_) total += block.references;

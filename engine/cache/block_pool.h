@@ -62,6 +62,8 @@ class BlockPool {
   void set_time(double now_s) { now_s_ = now_s; }
   /// Forgets what free blocks hold that were released before `time_s`. O(free blocks).
   void forget_released_before(double time_s);
+  /// Forgets what all blocks hold, used ones too: nothing that is there now is found again. O(blocks).
+  void forget_all();
 
   /// Sum of references, for the test that nothing is lost: every block is either free or referenced.
   int64_t total_references() const;

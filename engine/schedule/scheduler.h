@@ -81,6 +81,9 @@ class Scheduler {
   /// Ends a sequence at once; its rows in flight are ignored when they come back. False when it is not here any more.
   bool remove(SequenceId id);
 
+  /// What comes now shares no prefix with what has been.
+  void reset_prefix_cache() { pool_.forget_all(); }
+
   /// Time for prefix_ttl_s and batching, in seconds of any clock that only goes forward.
   void set_time(double now_s);
   /// When next() may have something to do though nothing has happened since set_time(); infinity: it will not.

@@ -15,6 +15,7 @@
 #include <charconv>
 #include <cstring>
 #include <set>
+#include <utility>
 
 #include "kernels/base/error.h"
 
@@ -62,11 +63,12 @@ std::optional<KeyHash> parse_hash(std::string_view hex) {
   return hash;
 }
 
-/// "requests=60 tokens=100000", each once at most, or nothing.
-void parse_limits(std::string_view text, ApiKey& key, const std::string& where) {
+/// "admin", "requests=60" and "tokens=100000", each once at most, or nothing.
+void parse_rights(std::string_view text, ApiKey& key, const std::string& where) {
   for (text = trimmed(text); !text.empty(); text = trimmed(text)) {
     const std::string_view word = text.substr(0, text.find_first_of(kBlanks));
     text.remove_prefix(word.size());
+    if (word == "admin" && !std::exchange(key.is_admin, true)) continue;
     const size_t equals = std::min(word.find('='), word.size());
     const std::string_view name = word.substr(0, equals), digits = word.substr(std::min(equals + 1, word.size()));
     std::optional<int64_t>* target = nullptr;
@@ -76,8 +78,9 @@ void parse_limits(std::string_view text, ApiKey& key, const std::string& where) 
     const auto [last, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
     const bool is_number = error == std::errc() && last == digits.data() + digits.size() && number >= 0;
     if (target == nullptr || target->has_value() || !is_number || number > kMaxPerMinute)
-      fail(fmt::format("{}: behind the key of {} there may be requests=N and tokens=N, a minute, N of 0 (any) to {}",
-                       where, key.id, kMaxPerMinute));
+      fail(fmt::format(
+          "{}: behind the key of {} there may be admin, requests=N and tokens=N, a minute, N of 0 (any) to {}", where,
+          key.id, kMaxPerMinute));
     *target = number;
   }
 }
@@ -97,7 +100,7 @@ ApiKey parse_line(std::string_view line, const std::string& where) {
   if (!std::all_of(key.begin(), key.end(), [](unsigned char c) { return c > ' ' && c < 127; }))
     fail(fmt::format("{}: the key of {} is not of printable ASCII alone", where, name));
   ApiKey known{.id = std::string(name)};
-  parse_limits(line.substr(end), known, where);
+  parse_rights(line.substr(end), known, where);
   if (!key.starts_with(kHashed)) {
     known.hash = sha256(key);
     return known;
@@ -125,7 +128,8 @@ class Descriptor {
 
 std::vector<ApiKey> named(const std::vector<std::string>& keys) {
   std::vector<ApiKey> out;
-  for (const std::string& key : keys) out.push_back({.id = fmt::format("key {}", out.size() + 1), .hash = sha256(key)});
+  for (const std::string& key : keys)
+    out.push_back({.id = fmt::format("key {}", out.size() + 1), .hash = sha256(key), .is_admin = true});
   return out;
 }
 

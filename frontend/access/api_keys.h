@@ -20,13 +20,13 @@ KeyHash sha256(std::string_view text);
 struct ApiKey {
   std::string id;  ///< the key's name in logs, and the tenant; never the key
   KeyHash hash{};
+  bool is_admin = false;                                    ///< may change the server's state
   std::optional<int64_t> requests_per_min, tokens_per_min;  ///< nothing: as for every key; 0: any
 };
 
-/// The lines of a key file: "NAME:KEY" or "NAME:sha256:HEX", then limits of its own, "requests=60 tokens=100000" a
-/// minute;
-/// "#" begins a comment. Names: letters, digits and - _ . @, at most 64. Throws Error(Part::frontend) that names `file`
-/// and the line, and repeats no key.
+/// The lines of a key file: "NAME:KEY" or "NAME:sha256:HEX", then "admin" and limits of its own, "requests=60
+/// tokens=100000" a minute; "#" begins a comment. Names: letters, digits and - _ . @, at most 64. Throws
+/// Error(Part::frontend) that names `file` and the line, and repeats no key.
 std::vector<ApiKey> parse_key_file(std::string_view text, const std::string& file);
 
 /// A regular file of at most 1 MiB that group and others may not read. Throws Error(Part::frontend).
@@ -38,7 +38,8 @@ std::string_view presented_key(std::string_view authorization, std::string_view 
 /// All keys of a server. Any thread.
 class KeyRing {
  public:
-  /// `keys` get the names "key 1", "key 2", ..; `file` may be empty. Throws as read_key_file().
+  /// `keys` are an administrator's and get the names "key 1", "key 2", ..; `file` may be empty. Throws as
+  /// read_key_file().
   KeyRing(const std::vector<std::string>& keys, std::string file);
 
   /// False: nobody needs one.

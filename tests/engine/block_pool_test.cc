@@ -40,6 +40,22 @@ TEST(BlockPool, FindsWhatWasPublishedOnlyBehindTheSamePrefix) {
   EXPECT_EQ(pool.lookup(after_first, block_of(101)), std::nullopt);
 }
 
+TEST(BlockPool, AfterAResetNothingIsFoundAndUsedBlocksStayUsed) {
+  BlockPool pool(3, true);
+  const auto tokens = block_of(7), others = block_of(100);
+  const int used = *pool.allocate(), freed = *pool.allocate();
+  pool.publish(used, root_key(0), tokens);
+  pool.publish(freed, root_key(0), others);
+  pool.release(freed);
+  pool.forget_all();
+  pool.check_integrity();
+  EXPECT_EQ(pool.lookup(root_key(0), tokens), std::nullopt);
+  EXPECT_EQ(pool.lookup(root_key(0), others), std::nullopt);
+  EXPECT_EQ(pool.num_free(), 2);
+  pool.publish(used, root_key(0), tokens);
+  EXPECT_EQ(pool.lookup(root_key(0), tokens), used) << "it may be published again";
+}
+
 TEST(BlockPool, AFreedBlockIsFoundUntilItIsHandedOutAgain) {
   BlockPool pool(1, true);
   const auto tokens = block_of(7);

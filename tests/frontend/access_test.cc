@@ -119,6 +119,25 @@ TEST_F(Access, KeysOfFlagsAndFileAreTenantsByName) {
   EXPECT_EQ(ask(front.port(), get_text("/v1/models", bearer("alice"))).status, 401);
 }
 
+TEST_F(Access, OnlyAnAdministratorMayChangeTheServersState) {
+  ServerOptions options;
+  options.port = 0;
+  options.api_keys = {"given"};
+  options.api_key_file = write("alice:first\nroot:top admin requests=5\n");
+  testing::ScriptEngine engine;
+  FrontEnd front(options, engine);
+  front.start();
+  const auto status = [&](const std::string& key) {
+    return ask(front.port(), post_text("/reset_prefix_cache", "", bearer(key))).status;
+  };
+  EXPECT_EQ(status("first"), 403);
+  EXPECT_EQ(status("wrong"), 401);
+  EXPECT_EQ(engine.num_resets.load(), 0);
+  EXPECT_EQ(status("given"), 200);
+  EXPECT_EQ(status("top"), 200);
+  EXPECT_EQ(engine.num_resets.load(), 2);
+}
+
 TEST_F(Access, AReloadTakesNewKeysAndKeepsTheOldOnesWhenTheFileIsBroken) {
   ServerOptions options;
   options.port = 0;

@@ -65,6 +65,7 @@ class ScriptEngine final : public Engine {
   std::vector<TokenId> fixed_tokens;
 
   // --- what a test looks at ---
+  std::atomic<int> num_resets{0};
   std::atomic<int> num_submitted{0}, num_cancelled{0}, num_choices_stopped{0};
   int num_running() const {
     const std::lock_guard lock(mutex_);
@@ -109,6 +110,8 @@ class ScriptEngine final : public Engine {
     ++num_choices_stopped;
     job->second.next_token[static_cast<size_t>(choice)] = kEnded;
   }
+
+  void reset_prefix_cache() override { ++num_resets; }
 
   EngineMetrics metrics() const override {
     EngineMetrics metrics;
