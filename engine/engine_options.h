@@ -36,8 +36,9 @@ struct EngineOptions {
   KvType kv_type = KvType::bf16;
   CpuIsa isa = CpuIsa::portable;
   int num_threads = 1;
-  std::string chat_template;             ///< a file or a built-in name; empty: the model's own
-  std::optional<uint64_t> default_seed;  ///< of requests that bring none
+  std::string chat_template;  ///< a file or a built-in name; empty: the model's own
+  std::string tool_call_parser = "auto", reasoning_parser = "auto";  ///< of ModelInfo
+  std::optional<uint64_t> default_seed;                              ///< of requests that bring none
   int startup_timeout_s = 300;
 };
 

@@ -52,6 +52,8 @@ std::shared_ptr<ModelInfo> make_model_info(const EngineOptions& options, const O
   info->vocab_size = spec.vocab;
   info->tokenizer = text.tokenizer;
   info->chat_template = text.chat_template;
+  info->tool_call_parser = options.tool_call_parser;
+  info->reasoning_parser = options.reasoning_parser;
   info->bos_text = text.bos_text;
   info->eos_text = text.eos_text;
   info->default_sampling = text.default_sampling;

@@ -66,6 +66,8 @@ EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   engine.num_threads = options.threads > 0 ? options.threads : std::max(1, cores / ranks_on_host);
   engine.chat_template = options.chat_template;
+  engine.tool_call_parser = options.tool_call_parser;
+  engine.reasoning_parser = options.reasoning_parser;
   engine.default_seed = options.seed;
   engine.startup_timeout_s = options.startup_timeout_s;
   return engine;

@@ -32,6 +32,8 @@ constexpr std::string_view kKvTypeNames[] = {"auto", "bfloat16", "float32", "int
 constexpr std::string_view kBalanceNames[] = {"prefix", "least-loaded", "round-robin", "latency"};
 constexpr std::string_view kBatchingNames[] = {"continuous", "dynamic", "static"};
 constexpr std::string_view kIsaNames[] = {"auto", "portable", "avx2", "avx512", "vnni", "bf16"};
+constexpr std::string_view kToolCallParsers[] = {"auto", "none", "hermes", "llama3_json", "mistral", "mistral_args"};
+constexpr std::string_view kReasoningParsers[] = {"auto", "none", "think"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
 
 OptionRow model_len_row(ServeOptions& options) {
@@ -63,6 +65,7 @@ OptionRow partition_row(ServeOptions& options) {
 OptionRow compute_row(ServeOptions& options) {
   OptionRow row = base_row({.name = "compute", .value_name = "TYPE", .help = "arithmetic: auto, int8, bf16 or f32"},
                            OptionShape::scalar);
+  row.choices.assign(std::begin(kComputeNames), std::end(kComputeNames));
   row.set = [&options](std::span<const std::string> values) {
     options.compute = static_cast<ComputeChoice>(parse_choice(values.back(), kComputeNames));
   };
@@ -229,6 +232,17 @@ std::vector<OptionRow> server_rows(ServeOptions& options) {
                 "instead of the model's own: a file with a Jinja template, or a built-in one: alpaca, chatml, gemma, "
                 "llama2, llama3, mistral, phi3, vicuna or zephyr"},
            options.chat_template),
+      choice(
+          {.name = "tool-call-parser",
+           .value_name = "NAME",
+           .help = "how the model writes calls of tools: hermes (Qwen's, too), llama3_json, mistral, mistral_args, as "
+                   "its chat template does (auto), or not at all (none)"},
+          options.tool_call_parser, kToolCallParsers),
+      choice({.name = "reasoning-parser",
+              .value_name = "NAME",
+              .help = "how the model marks its reasoning: in <think>..</think> (think), as its chat template does "
+                      "(auto), or not at all (none)"},
+             options.reasoning_parser, kReasoningParsers),
       text({.name = "control-interface",
             .value_name = "NAME",
             .help = "interface, address or network (ib0, 10.1.0.0/16) for traffic between hosts; default: chosen"},

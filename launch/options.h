@@ -57,8 +57,9 @@ struct ServeOptions {
   int threads = 0;                      ///< compute threads per rank; 0: the host's cores divided among its ranks
   std::optional<uint64_t> seed;         ///< for requests that bring none; empty: a random one each
   std::string chat_template;            ///< file or built-in name; empty: the model's own
-  std::string control_interface;        ///< interface, address or network of control and data; empty: choose
-  int startup_timeout_s = 300;          ///< ranks that have not appeared by then are named and the job ends
+  std::string tool_call_parser = "auto", reasoning_parser = "auto";
+  std::string control_interface;  ///< interface, address or network of control and data; empty: choose
+  int startup_timeout_s = 300;    ///< ranks that have not appeared by then are named and the job ends
   std::string log_level = "info";
 };
 

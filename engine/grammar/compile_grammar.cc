@@ -1,8 +1,9 @@
-// From the five kinds of sources to a Grammar.
+// From the kinds of sources to a Grammar.
 #include <fmt/format.h>
 
 #include <boost/json/parse.hpp>
 
+#include "engine/grammar/answer_grammar.h"
 #include "engine/grammar/gbnf.h"
 #include "engine/grammar/grammar.h"
 #include "engine/grammar/json_schema.h"
@@ -31,35 +32,45 @@ ExpressionId choice_of(Expressions& expressions, std::string_view text) {
 
 }  // namespace
 
-std::shared_ptr<const Grammar> compile_grammar(const GrammarSource& source,
-                                               std::shared_ptr<const GrammarVocabulary> vocabulary) {
-  if (source.text.size() > kMaxGrammarText)
-    throw GrammarError(fmt::format("the grammar is longer than {} bytes", kMaxGrammarText));
-  Expressions expressions;
+RuleId grammar_rule(Expressions& expressions, JsonRules& rules, const GrammarSource& source, Looseness looseness) {
   const auto rule_of = [&](ExpressionId body) {
     const RuleId rule = expressions.add_rule("root");
     expressions.define(rule, body);
     return rule;
   };
-  RuleId root = 0;
   switch (source.kind) {
     case GrammarKind::json_schema:
-      root = json_schema_rule(expressions, parse_json(source.text));
-      break;
+      return json_schema_rule(expressions, rules, parse_json(source.text));
     case GrammarKind::json_object:
-      root = json_object_rule(expressions);
-      break;
+      return rules.object_rule();
     case GrammarKind::regex:
-      root = rule_of(parse_regex(expressions, source.text, RegexText::utf8, RegexMatch::whole));
-      break;
+      return rule_of(parse_regex(expressions, source.text, RegexText::utf8, RegexMatch::whole));
     case GrammarKind::choice:
-      root = rule_of(choice_of(expressions, source.text));
-      break;
+      return rule_of(choice_of(expressions, source.text));
     case GrammarKind::gbnf:
-      root = parse_gbnf(expressions, source.text);
-      break;
+      return parse_gbnf(expressions, source.text);
+    case GrammarKind::answer:
+      return answer_rule(expressions, rules, parse_json(source.text), looseness);
   }
-  return std::make_shared<const Grammar>(build_automaton(expressions, root), std::move(vocabulary));
+  throw GrammarError("unknown kind of grammar");
+}
+
+std::shared_ptr<const Grammar> compile_grammar(const GrammarSource& source,
+                                               std::shared_ptr<const GrammarVocabulary> vocabulary) {
+  if (source.text.size() > kMaxGrammarText)
+    throw GrammarError(fmt::format("the grammar is longer than {} bytes", kMaxGrammarText));
+  const auto compiled = [&](Looseness looseness) {
+    Expressions expressions;
+    JsonRules rules(expressions);
+    const RuleId root = grammar_rule(expressions, rules, source, looseness);
+    return std::make_shared<const Grammar>(build_automaton(expressions, root), vocabulary);
+  };
+  if (source.kind != GrammarKind::answer) return compiled(Looseness::as_asked);
+  try {
+    return compiled(Looseness::as_asked);
+  } catch (const GrammarError&) {
+    return compiled(Looseness::all);  // may be too large only because of schemas that need not be kept to
+  }
 }
 
 }  // namespace echelon

@@ -32,6 +32,7 @@ enum class GrammarKind : uint8_t {
   regex,        ///< the whole text matches
   choice,       ///< text: a JSON array of strings
   gbnf,         ///< llama.cpp's notation, from its rule "root"
+  answer,       ///< reasoning, text and calls of tools; text: as answer_grammar.h says
 };
 
 struct GrammarSource {

@@ -17,67 +17,12 @@ namespace {
 
 using boost::json::value;
 
-/// Rules that do not depend on a schema.
-class JsonRules {
- public:
-  explicit JsonRules(Expressions& e) : e_(e) {
-    space_ = e.add_rule("whitespace");
-    string_ = e.add_rule("string");
-    number_ = e.add_rule("number");
-    value_ = e.add_rule("value");
-    array_ = e.add_rule("array");
-    object_ = e.add_rule("object");
-    const ByteSet blanks = [] {
-      ByteSet set = ByteSet::single(' ');
-      set.insert('\t');
-      return set;
-    }();
-    e.define(space_, e.choice({e.empty(), e.literal(" "),
-                               e.sequence({e.literal("\n"), e.repeat(e.bytes(blanks), 0, kMaxIndent)})}));
-    e.define(string_, any_string(e));
-    e.define(number_, number_in(e, {}));
-    e.define(array_, list('[', value(), ']', 0, kUnbounded));
-    e.define(object_, list('{', member(string(), value()), '}', 0, kUnbounded));
-    e.define(value_, e.choice({object(), array(), string(), number(), e.literal("true"), e.literal("false"),
-                               e.literal("null")}));
-  }
-
-  ExpressionId space() { return e_.rule(space_); }
-  ExpressionId string() { return e_.rule(string_); }
-  ExpressionId number() { return e_.rule(number_); }
-  ExpressionId value() { return e_.rule(value_); }
-  ExpressionId array() { return e_.rule(array_); }
-  ExpressionId object() { return e_.rule(object_); }
-  RuleId object_rule() const { return object_; }
-
-  ExpressionId comma() { return e_.sequence({e_.literal(","), space()}); }
-  ExpressionId member(ExpressionId key, ExpressionId what) {
-    return e_.sequence({key, e_.literal(":"), space(), what});
-  }
-  ExpressionId brackets(char open, ExpressionId inside, char close) {
-    return e_.sequence({e_.literal({&open, 1}), space(), inside, e_.literal({&close, 1})});
-  }
-  /// min to max of `item` with commas, each with the space behind it.
-  ExpressionId list(char open, ExpressionId item, char close, int min, int max) {
-    if (max == 0) return brackets(open, e_.empty(), close);
-    const ExpressionId more =
-        e_.repeat(e_.sequence({comma(), item, space()}), std::max(min - 1, 0), max == kUnbounded ? max : max - 1);
-    const ExpressionId some = e_.sequence({item, space(), more});
-    return brackets(open, min == 0 ? e_.optional(some) : some, close);
-  }
-
- private:
-  static constexpr int kMaxIndent = 20;
-  Expressions& e_;
-  RuleId space_, string_, number_, value_, array_, object_;
-};
-
 bool is_scalar(const value& given) { return !given.is_array() && !given.is_object(); }
 
 class SchemaWriter {
  public:
-  SchemaWriter(Expressions& expressions, const value& document)
-      : e_(expressions), rules_(expressions), reader_(document) {}
+  SchemaWriter(Expressions& expressions, JsonRules& rules, const value& document)
+      : e_(expressions), rules_(rules), reader_(document) {}
 
   RuleId root(const SchemaSet& schemas) {
     const RuleId root = e_.add_rule("root");
@@ -173,7 +118,8 @@ class SchemaWriter {
     if (given.is_number() && !branch.number.multiple_of) return (branch.types & kNumber) != 0;
     if (given.is_string() && !branch.string.has_any()) return (branch.types & kString) != 0;
     Expressions expressions;
-    SchemaWriter writer(expressions, given);
+    JsonRules rules(expressions);
+    SchemaWriter writer(expressions, rules, given);
     const RuleId root = expressions.add_rule("scalar");
     expressions.define(root, expressions.intersection(writer.scalars(branch), writer.literal(given)));
     try {
@@ -354,19 +300,17 @@ class SchemaWriter {
   static constexpr int kMaxDepth = 200;
   int depth_ = 0;  ///< rules being written
   Expressions& e_;
-  JsonRules rules_;
+  JsonRules& rules_;
   SchemaReader reader_;
   std::map<SchemaSet, RuleId> rule_of_;
 };
 
 }  // namespace
 
-RuleId json_schema_rule(Expressions& expressions, const value& schema) {
+RuleId json_schema_rule(Expressions& expressions, JsonRules& rules, const value& schema) {
   SchemaSet set;
   if (!(schema.is_bool() && schema.get_bool())) set.push_back(&schema);
-  return SchemaWriter(expressions, schema).root(set);
+  return SchemaWriter(expressions, rules, schema).root(set);
 }
-
-RuleId json_object_rule(Expressions& expressions) { return JsonRules(expressions).object_rule(); }
 
 }  // namespace echelon

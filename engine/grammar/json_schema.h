@@ -9,13 +9,11 @@
 #include <boost/json/value.hpp>
 
 #include "engine/grammar/expression.h"
+#include "engine/grammar/json_rules.h"
 
 namespace echelon {
 
-/// Draft 2020-12, and older spellings of the same. Returns the root rule.
-RuleId json_schema_rule(Expressions& expressions, const boost::json::value& schema);
-
-/// Any object.
-RuleId json_object_rule(Expressions& expressions);
+/// Draft 2020-12, and older spellings of the same. `rules` are those of `expressions`. Returns the root rule.
+RuleId json_schema_rule(Expressions& expressions, JsonRules& rules, const boost::json::value& schema);
 
 }  // namespace echelon

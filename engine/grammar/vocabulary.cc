@@ -1,8 +1,10 @@
 #include "engine/grammar/vocabulary.h"
 
 #include <algorithm>
+#include <deque>
 #include <optional>
 #include <set>
+#include <string>
 
 #include "engine/text/tokenizer.h"
 #include "engine/text/utf8.h"
@@ -146,9 +148,16 @@ bool GrammarVocabulary::is_end(TokenId token) const {
 std::shared_ptr<const GrammarVocabulary> make_grammar_vocabulary(const Tokenizer& tokenizer,
                                                                  std::vector<TokenId> end_tokens, int64_t width) {
   std::vector<std::string_view> bytes;
+  std::deque<std::string> controls;
   const int64_t num_ids = std::min(tokenizer.vocabulary_size(), width);
-  for (TokenId id = 0; id < num_ids; ++id)
-    bytes.push_back(tokenizer.is_special(id) ? std::string_view() : tokenizer.token_bytes(id));
+  for (TokenId id = 0; id < num_ids; ++id) {
+    const std::string_view text = tokenizer.token_bytes(id);
+    if (tokenizer.is_special(id) && !text.empty()) {
+      bytes.push_back(controls.emplace_back(1, kControlByte).append(text));
+    } else {
+      bytes.push_back(text.find(kControlByte) == text.npos ? text : std::string_view());
+    }
+  }
   std::erase_if(end_tokens, [&](TokenId id) { return id < 0 || id >= width; });
   for (const TokenId id : end_tokens) {
     if (id < num_ids) bytes[static_cast<size_t>(id)] = {};

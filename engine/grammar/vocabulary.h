@@ -20,6 +20,10 @@ class Tokenizer;
 /// of any of them may follow (inside strings) tokens of at most so many are allowed without looking at each.
 inline constexpr int kMaxPlainLength = 16;
 
+/// A control token is in a text only where a grammar says so by name: it stands for this byte, which is nowhere in
+/// UTF-8, and its spelling.
+inline constexpr char kControlByte = '\xFF';
+
 /// What all grammars of one model share. Immutable.
 class GrammarVocabulary {
  public:
@@ -42,7 +46,8 @@ class GrammarVocabulary {
   int64_t width_;
 };
 
-/// Special tokens are in no text; so are ids from `width` on, which cannot be sampled.
+/// Special tokens are kControlByte and their spelling. End tokens are in no text, nor are ids from `width` on, which
+/// cannot be sampled.
 std::shared_ptr<const GrammarVocabulary> make_grammar_vocabulary(const Tokenizer& tokenizer,
                                                                  std::vector<TokenId> end_tokens, int64_t width);
 

@@ -3,17 +3,19 @@
 #include "engine/text/stream_decoder.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace echelon {
 
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, StreamDecoderOptions options)
     : tokenizer_(&tokenizer),
-      options_(options),
-      strip_space_(options.at_text_start && tokenizer.adds_leading_space()) {}
+      options_(std::move(options)),
+      strip_space_(options_.at_text_start && tokenizer.adds_leading_space()) {}
 
 std::string StreamDecoder::feed(TokenId token) {
   const bool special = tokenizer_->is_special(token);
-  if (special && options_.skip_special_tokens) return {};
+  const auto& shown = options_.shown;
+  if (special && options_.skip_special_tokens && std::find(shown.begin(), shown.end(), token) == shown.end()) return {};
   std::string_view bytes = tokenizer_->token_bytes(token);
   if (strip_space_ && !special && !bytes.empty()) {
     if (bytes.front() == ' ') bytes.remove_prefix(1);

@@ -14,6 +14,7 @@ namespace echelon {
 
 struct StreamDecoderOptions {
   bool skip_special_tokens = true;
+  std::vector<TokenId> shown = {};  ///< special tokens that are not skipped
   /// The stream begins a text, so that SentencePiece's added space is removed. An answer continues its prompt: false.
   bool at_text_start = false;
 };

@@ -10,8 +10,8 @@
 
 namespace echelon {
 
-/// Text alone: images, documents, tools and thinking are refused by name. Messages of one role that follow each other
-/// become one; a last message of the assistant is continued.
+/// Text and functions alone: images, documents and other tools are refused by name. Messages of one role that follow
+/// each other become one; a last message of the assistant is continued.
 RequestResult<AnswerSetup> prepare_messages(std::string_view body, std::shared_ptr<const ModelInfo> model);
 /// {"input_tokens": N}
 RequestResult<boost::json::object> answer_count_tokens(std::string_view body, const ModelInfo& model);

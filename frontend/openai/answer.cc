@@ -15,6 +15,45 @@ namespace echelon {
 
 namespace json = boost::json;
 
+namespace {
+
+/// What is new of calls. The first delta of one has its id and its name.
+json::array call_deltas(std::vector<ToolCallDelta> calls) {
+  json::array deltas;
+  for (ToolCallDelta& call : calls) {
+    json::object delta{{"index", call.index}};
+    json::object function;
+    if (!call.name.empty()) {
+      delta["id"] = std::move(call.id);
+      delta["type"] = "function";
+      function["name"] = std::move(call.name);
+    }
+    function["arguments"] = std::move(call.arguments);
+    delta["function"] = std::move(function);
+    deltas.push_back(std::move(delta));
+  }
+  return deltas;
+}
+
+std::string_view finish_name(const ChoicePiece& piece, const Choice& choice) {
+  const FinishReason reason = piece.finish.value_or(FinishReason::error);
+  return reason == FinishReason::stop && choice.has_calls() ? "tool_calls" : finish_name(reason);
+}
+
+}  // namespace
+
+std::string call_id(std::string_view prefix, size_t num_digits, std::string_view answer_id, size_t choice, int call) {
+  constexpr std::string_view kDigits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  std::string id(prefix);
+  const std::string seed = fmt::format("{}/{}/{}", answer_id, choice, call);
+  for (size_t i = 0; i < num_digits; ++i) {
+    uint64_t hash = 0xcbf29ce484222325u + i * 0x9e3779b97f4a7c15u;  // FNV-1a, from another start for every digit
+    for (const char c : seed) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
+    id += kDigits[(hash ^ hash >> 32) % kDigits.size()];
+  }
+  return id;
+}
+
 std::string server_sent_event(const json::object& data) { return "data: " + json::serialize(data) + "\n\n"; }
 
 std::string_view finish_name(FinishReason reason) {
@@ -93,7 +132,7 @@ void Answer::add_to_choice(size_t prompt, const OutputEvent& event, Effects& eff
       break;
     }
     const bool more_to_come = event.finish && i + 1 == num_shown;  // the last piece carries the finish reason
-    if (choice.has_text() && !more_to_come) emit(index, effects);
+    if (choice.has_output() && !more_to_come) emit(index, effects);
   }
   if (!choice.finished() && event.finish) {
     if (hides_last && !setup_.echo_only) choice.add_hidden(event.tokens.back().token);
@@ -107,6 +146,11 @@ void Answer::add_to_choice(size_t prompt, const OutputEvent& event, Effects& eff
 
 void Answer::emit(size_t index, Effects& effects) {
   ChoicePiece piece = choices_[index].choice->take();
+  for (ToolCallDelta& call : piece.calls) {
+    const CallSyntax& syntax = *setup_.params.parts->calls;
+    const std::string_view prefix = syntax.has_id_prefix ? call_id_prefix() : "";
+    if (!call.name.empty()) call.id = call_id(prefix, syntax.id_digits, setup_.id, index, call.index);
+  }
   if (setup_.params.stream) {
     effects.events += piece_events(index, std::move(piece));
   } else {
@@ -132,7 +176,10 @@ Answer::Counts Answer::counts() const {
   Counts counts;
   for (const auto& prompt : setup_.prompts) counts.prompt += static_cast<int64_t>(prompt.tokens.size());
   for (const auto& prompt : prompts_) counts.cached += prompt.num_cached_tokens;
-  for (const auto& state : choices_) counts.output += state.choice->num_tokens();
+  for (const auto& state : choices_) {
+    counts.output += state.choice->num_tokens();
+    counts.reasoning += state.choice->num_reasoning_tokens();
+  }
   return counts;
 }
 
@@ -143,6 +190,9 @@ json::object Answer::usage() const {
   object["completion_tokens"] = tokens.output;
   object["total_tokens"] = tokens.prompt + tokens.output;
   object["prompt_tokens_details"] = json::object{{"cached_tokens", tokens.cached}};
+  const auto& parts = setup_.params.parts;
+  if (parts != nullptr && parts->reasoning)
+    object["completion_tokens_details"] = json::object{{"reasoning_tokens", tokens.reasoning}};
   return object;
 }
 
@@ -167,13 +217,17 @@ json::object Answer::chunk(size_t index, ChoicePiece piece) {
   if (is_chat) {
     json::object delta;
     if (first) delta["role"] = "assistant";
-    if (first || !piece.text.empty()) delta["content"] = std::move(piece.text);
+    const bool only_calls = piece.text.empty() && !piece.calls.empty();
+    if (!piece.text.empty() || (first && !only_calls)) delta["content"] = std::move(piece.text);
+    if (first && only_calls) delta["content"] = nullptr;
+    if (!piece.reasoning.empty()) delta["reasoning_content"] = std::move(piece.reasoning);
+    if (!piece.calls.empty()) delta["tool_calls"] = call_deltas(std::move(piece.calls));
     choice["delta"] = std::move(delta);
   } else {
     choice["text"] = std::move(piece.text);
   }
   choice["logprobs"] = std::move(piece.logprobs);
-  choice["finish_reason"] = piece.finish ? json::value(finish_name(*piece.finish)) : json::value();
+  choice["finish_reason"] = piece.finish ? json::value(finish_name(piece, *choices_[index].choice)) : json::value();
   if (piece.finish) choice["stop_reason"] = std::move(piece.stop_reason);
   if (params.return_token_ids) {
     choice["token_ids"] = std::move(piece.token_ids);
@@ -208,6 +262,21 @@ std::string Answer::error_events(const RequestError& error) {
   return server_sent_event(error_body(error)) + "data: [DONE]\n\n";
 }
 
+json::object Answer::message(ChoicePiece& piece) const {
+  json::object message{{"role", "assistant"}, {"content", nullptr}, {"refusal", nullptr}};
+  if (!piece.text.empty() || piece.calls.empty()) message["content"] = std::move(piece.text);
+  if (!piece.reasoning.empty()) message["reasoning_content"] = std::move(piece.reasoning);
+  if (piece.calls.empty()) return message;
+  json::array& calls = message["tool_calls"].emplace_array();
+  for (ToolCallDelta& call : piece.calls) {
+    calls.push_back(json::object{
+        {"id", std::move(call.id)},
+        {"type", "function"},
+        {"function", json::object{{"name", std::move(call.name)}, {"arguments", std::move(call.arguments)}}}});
+  }
+  return message;
+}
+
 /// All, or of each prompt the likeliest, best first.
 std::vector<size_t> Answer::returned_choices() const {
   std::vector<size_t> indices(choices_.size());
@@ -236,12 +305,12 @@ json::object Answer::body() {
     json::object choice;
     choice["index"] = choices.size();
     if (is_chat) {
-      choice["message"] = json::object{{"role", "assistant"}, {"content", std::move(piece.text)}, {"refusal", nullptr}};
+      choice["message"] = message(piece);
     } else {
       choice["text"] = std::move(piece.text);
     }
     choice["logprobs"] = std::move(piece.logprobs);
-    choice["finish_reason"] = finish_name(piece.finish.value_or(FinishReason::error));
+    choice["finish_reason"] = finish_name(piece, *choices_[index].choice);
     choice["stop_reason"] = std::move(piece.stop_reason);
     if (params.prompt_logprobs && !is_chat)
       choice["prompt_logprobs"] = prompt_logprobs(index / static_cast<size_t>(params.num_choices));

@@ -46,6 +46,7 @@ class Answer {
 
   struct Counts {
     int64_t prompt = 0, cached = 0, output = 0;  ///< tokens
+    int64_t reasoning = 0;                       ///< of output
   };
   /// So far.
   Counts counts() const;
@@ -80,6 +81,8 @@ class Answer {
     ChoicePiece whole;   ///< all of it, when not streamed or a derived class keeps it
   };
 
+  /// What a call's id begins with.
+  virtual std::string_view call_id_prefix() const { return "call_"; }
   /// The events of a choice's next piece.
   virtual std::string piece_events(size_t index, ChoicePiece piece);
   ChoiceState& choice(size_t index) { return choices_[index]; }
@@ -91,6 +94,8 @@ class Answer {
   boost::json::object chunk(size_t index, ChoicePiece piece);
   boost::json::object frame(std::string_view object_name) const;
   boost::json::object usage() const;
+  /// Of a chat: "content", and where there are any "reasoning_content" and "tool_calls".
+  boost::json::object message(ChoicePiece& piece) const;
   std::vector<size_t> returned_choices() const;
   boost::json::array prompt_token_ids(size_t prompt) const;
   boost::json::array prompt_logprobs(size_t prompt) const;
@@ -107,5 +112,8 @@ class Answer {
 std::string server_sent_event(const boost::json::object& data);
 
 std::string_view finish_name(FinishReason reason);
+
+/// Begins with `prefix`, then so many digits and letters: another for every call of every answer.
+std::string call_id(std::string_view prefix, size_t num_digits, std::string_view answer_id, size_t choice, int call);
 
 }  // namespace echelon

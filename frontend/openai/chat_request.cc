@@ -3,11 +3,13 @@
 #include "frontend/openai/chat_request.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 
 #include "frontend/openai/output_format.h"
+#include "frontend/openai/tool_request.h"
 #include "frontend/refusals.h"
 
 namespace echelon {
@@ -15,10 +17,9 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr auto kRoles = std::to_array<std::string_view>({"system", "developer", "user", "assistant"});
+constexpr auto kRoles = std::to_array<std::string_view>({"system", "developer", "user", "assistant", "tool"});
 /// Members of an assistant's message as OpenAI's clients hand them back, when they hold nothing.
-constexpr auto kEmptyMembers =
-    std::to_array<std::string_view>({"refusal", "annotations", "audio", "tool_calls", "function_call"});
+constexpr auto kEmptyMembers = std::to_array<std::string_view>({"refusal", "annotations", "audio", "function_call"});
 
 /// Only template variables that the request has no other way to say.
 constexpr auto kReservedVariables =
@@ -36,31 +37,46 @@ std::string read_content(JsonReader& reader, const json::value* content, bool ma
   return {};
 }
 
+/// What only an assistant's message or a tool's may have.
+void read_role_members(JsonReader& reader, std::string_view role, json::object& message) {
+  if (role == "assistant") {
+    read_tool_calls(reader, message);
+    std::string reasoning;
+    reader.read("reasoning", reasoning);
+    reader.read("reasoning_content", reasoning);
+    if (!reasoning.empty()) message["reasoning_content"] = std::move(reasoning);
+  } else if (role == "tool") {
+    std::string id;
+    reader.require("tool_call_id");
+    reader.read("tool_call_id", id);
+    message["tool_call_id"] = std::move(id);
+  } else if (const json::value* calls = reader.find("tool_calls"); calls != nullptr && !holds_nothing(*calls)) {
+    reader.fail("tool_calls",
+                fmt::format("{} is only allowed with the role assistant", reader.full_name("tool_calls")));
+  }
+}
+
 json::object read_message(JsonReader& outer, const json::value& value, size_t index) {
-  const std::string path = fmt::format("messages[{}]", index);
-  if (!value.is_object()) {
-    outer.fail(path, fmt::format("{} must be an object, not {}", path, kind_name(value)));
-    return {};
-  }
-  JsonReader reader(value.get_object(), path);
-  std::string role, name;
-  if (reader.find("role") == nullptr) reader.require("role");
-  reader.read("role", role);
-  if (std::find(kRoles.begin(), kRoles.end(), role) == kRoles.end())
-    reader.fail("role", fmt::format("{}.role must be one of system, developer, user, assistant", path));
-  for (const auto member : kEmptyMembers) {
-    const json::value* extra = reader.find(member);
-    if (extra != nullptr && !holds_nothing(*extra))
-      reader.fail(member, fmt::format("{}.{} is not supported", path, member), "unsupported_parameter");
-  }
-  std::string content = read_content(reader, reader.find("content"), role == "assistant");
-  reader.read("name", name);
-  reader.refuse_others({});
-  if (reader.error()) outer.fail(*reader.error());
   json::object message;
-  message["role"] = role == "developer" ? "system" : role;
-  message["content"] = std::move(content);
-  if (!name.empty()) message["name"] = std::move(name);
+  const std::string path = fmt::format("messages[{}]", index);
+  read_element(outer, path, value, [&](JsonReader& reader) {
+    std::string role, name;
+    if (reader.find("role") == nullptr) reader.require("role");
+    reader.read("role", role);
+    if (std::find(kRoles.begin(), kRoles.end(), role) == kRoles.end())
+      reader.fail("role", fmt::format("{}.role must be one of system, developer, user, assistant, tool", path));
+    for (const auto member : kEmptyMembers) {
+      const json::value* extra = reader.find(member);
+      if (extra != nullptr && !holds_nothing(*extra))
+        reader.fail(member, fmt::format("{}.{} is not supported", path, member), "unsupported_parameter");
+    }
+    message["role"] = role == "developer" ? "system" : role;
+    message["content"] = read_content(reader, reader.find("content"), role == "assistant");
+    reader.read("name", name);
+    if (!name.empty()) message["name"] = std::move(name);
+    read_role_members(reader, role, message);
+    reader.find("parsed");  // what a client made of the content
+  });
   return message;
 }
 
@@ -89,6 +105,17 @@ void read_template_variables(JsonReader& reader, json::object& variables) {
                   fmt::format("chat_template_kwargs may not set {}", name));
   }
   variables = value->get_object();
+}
+
+void read_reasoning_effort(JsonReader& reader, std::string_view name, json::object& variables) {
+  std::string effort;
+  reader.read(name, effort);
+  if (effort.empty()) return;
+  constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium", "high", "xhigh"};
+  if (std::find(std::begin(kEfforts), std::end(kEfforts), effort) == std::end(kEfforts))
+    return reader.fail(name, fmt::format("{} must be one of {}", reader.full_name(name), fmt::join(kEfforts, ", ")));
+  if (effort == "none") variables.emplace("enable_thinking", false);
+  variables.emplace("reasoning_effort", std::move(effort));
 }
 
 std::string read_text(JsonReader& reader, std::string_view name, const json::value& content,
@@ -134,8 +161,11 @@ void read_conversation(JsonReader& reader, Conversation& conversation) {
       reader.fail("messages", fmt::format("messages has more than {} messages", kMaxMessages));
     for (size_t i = 0; i < array.size() && !reader.failed(); ++i)
       conversation.messages.push_back(read_message(reader, array[i], i));
+    if (!reader.failed()) name_tool_messages(conversation.messages);
   }
+  read_tools(reader, ToolShape::nested, conversation.tools);
   read_template_variables(reader, conversation.template_variables);
+  read_reasoning_effort(reader, "reasoning_effort", conversation.template_variables);
   reader.read("continue_final_message", conversation.continue_final_message);
   conversation.add_generation_prompt = !conversation.continue_final_message;
   reader.read("add_generation_prompt", conversation.add_generation_prompt);
@@ -158,8 +188,9 @@ RequestResult<ChatRequest> parse_chat_request(const json::object& body, const Mo
   }
   read_logprobs(reader, request.params.sampling);
   read_response_format(reader, request.params);
+  reader.read("include_reasoning", request.params.include_reasoning);
   read_conversation(reader, request.conversation);
-  refuse_unsupported(reader, request.params.num_choices);
+  refuse_unsupported(reader, true, request.params.num_choices);
   bool echo = false;
   reader.read("echo", echo);
   if (echo) reader.fail("echo", "echo is only supported by /v1/completions", "unsupported_parameter");

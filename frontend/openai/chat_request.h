@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "frontend/openai/generation_params.h"
+#include "frontend/parts/tool.h"
 
 namespace echelon {
 
@@ -16,7 +17,8 @@ inline constexpr size_t kMaxContentParts = 4096;  ///< of one message
 
 /// What a chat template needs.
 struct Conversation {
-  boost::json::array messages;              ///< {"role", "content": string, maybe "name"}, in order
+  boost::json::array messages;  ///< {"role", "content": string, ..} as templates take them, in order
+  ToolSet tools;
   boost::json::object template_variables;   ///< chat_template_kwargs
   std::string_view parameter = "messages";  ///< which they came in, for errors; a literal
   bool add_generation_prompt = true;
@@ -38,6 +40,10 @@ std::string read_text(JsonReader& reader, std::string_view name, const boost::js
 
 /// chat_template_kwargs
 void read_template_variables(JsonReader& reader, boost::json::object& variables);
+
+/// How much a model is to think, as the variables of templates that know of it: reasoning_effort, and enable_thinking
+/// for none. Those of chat_template_kwargs win.
+void read_reasoning_effort(JsonReader& reader, std::string_view name, boost::json::object& variables);
 
 /// The members that /v1/chat/completions and /tokenize share.
 void read_conversation(JsonReader& reader, Conversation& conversation);

@@ -18,10 +18,27 @@ void append_array(json::array& to, json::array&& from) {
   for (auto& value : from) to.push_back(std::move(value));
 }
 
+StreamDecoderOptions decoder_options(const GenerationParams& params, const Tokenizer& tokenizer) {
+  StreamDecoderOptions options{.skip_special_tokens = params.skip_special_tokens};
+  if (params.parts == nullptr) return options;
+  for (const std::string_view text : params.parts->controls()) {
+    if (const auto id = tokenizer.id_of(text)) options.shown.push_back(*id);
+  }
+  return options;
+}
+
 }  // namespace
 
 void ChoicePiece::append(ChoicePiece next) {
   text += next.text;
+  reasoning += next.reasoning;
+  for (ToolCallDelta& delta : next.calls) {
+    if (!calls.empty() && calls.back().index == delta.index) {
+      calls.back().arguments += delta.arguments;
+    } else {
+      calls.push_back(std::move(delta));
+    }
+  }
   append_array(token_ids, std::move(next.token_ids));
   if (next.finish) finish = next.finish;
   if (!next.stop_reason.is_null()) stop_reason = std::move(next.stop_reason);
@@ -40,10 +57,19 @@ Choice::Choice(Shape shape, const GenerationParams& params, const Tokenizer& tok
     : shape_(shape),
       params_(params),
       tokenizer_(tokenizer),
-      decoder_(tokenizer, {.skip_special_tokens = params.skip_special_tokens, .at_text_start = false}),
-      stops_({.strings = params.stop, .include_in_output = params.include_stop}) {}
+      decoder_(tokenizer, decoder_options(params, tokenizer)),
+      stops_({.strings = params.stop, .include_in_output = params.include_stop}) {
+  if (params.parts != nullptr) parser_.emplace(params.parts);
+}
 
-void Choice::append(std::string text) { piece_.text += text; }
+void Choice::append(std::string text) {
+  if (parser_) {
+    parser_->feed(text, piece_);
+    if (!params_.include_reasoning) piece_.reasoning.clear();
+  } else {
+    piece_.text += text;
+  }
+}
 
 void Choice::echo(std::string_view text, std::span<const TokenId> tokens, std::span<const TokenLogprob> logprobs,
                   size_t num_added) {
@@ -66,6 +92,7 @@ void Choice::echo(std::string_view text, std::span<const TokenId> tokens, std::s
 Choice::Step Choice::add(const OutputToken& token) {
   ECHELON_CHECK(!finished_);
   ++num_tokens_;
+  if (parser_ && parser_->in_reasoning()) ++num_reasoning_tokens_;
   piece_.token_ids.emplace_back(token.token);
   const int num_top = params_.sampling.num_logprobs;
   if (token.logprob) {
@@ -111,6 +138,7 @@ void Choice::finish(FinishReason reason, std::optional<TokenId> stop_token) {
 
 void Choice::end(FinishReason reason, json::value stop_reason) {
   finished_ = true;
+  if (parser_) parser_->finish(piece_);
   piece_.finish = reason;
   piece_.stop_reason = std::move(stop_reason);
 }

@@ -11,18 +11,19 @@
 #include "engine/text/stream_decoder.h"
 #include "frontend/openai/generation_params.h"
 #include "frontend/openai/logprobs.h"
+#include "frontend/parts/answer_parser.h"
 
 namespace echelon {
 
 /// What a choice has gathered since it was last taken.
-struct ChoicePiece {
-  std::string text;
+struct ChoicePiece : PartsPiece {
   boost::json::array token_ids;
   boost::json::value logprobs;  ///< null when there are none
   std::optional<FinishReason> finish;
   boost::json::value stop_reason;  ///< the stop string or stop token id, as vLLM gives it
-  bool empty() const { return text.empty() && token_ids.empty() && logprobs.is_null() && !finish; }
-  /// Grows by the next piece: texts, ids and log-probabilities follow each other.
+  /// Something that a client sees.
+  bool has_output() const { return !text.empty() || !reasoning.empty() || !calls.empty(); }
+  /// Grows by the next piece: texts, calls, ids and log-probabilities follow each other.
   void append(ChoicePiece next);
 };
 
@@ -47,8 +48,10 @@ class Choice {
   void finish(FinishReason reason, std::optional<TokenId> stop_token);
 
   bool finished() const { return finished_; }
-  bool has_text() const { return !piece_.text.empty(); }
+  bool has_output() const { return piece_.has_output(); }
+  bool has_calls() const { return parser_ && parser_->num_calls() > 0; }
   int64_t num_tokens() const { return num_tokens_; }
+  int64_t num_reasoning_tokens() const { return num_reasoning_tokens_; }
   /// Of the tokens shown, where they came with log-probabilities.
   double mean_logprob() const { return num_logprobs_ > 0 ? total_logprob_ / static_cast<double>(num_logprobs_) : 0; }
   ChoicePiece take();
@@ -62,12 +65,14 @@ class Choice {
   const Tokenizer& tokenizer_;
   StreamDecoder decoder_;
   StopChecker stops_;
+  std::optional<AnswerParser> parser_;  ///< when the answer may have several parts
   ChoicePiece piece_;
   boost::json::array chat_logprobs_;
   CompletionLogprobs completion_logprobs_;
   double total_logprob_ = 0;
   int64_t num_logprobs_ = 0;  ///< tokens that came with one
   int64_t num_tokens_ = 0;
+  int64_t num_reasoning_tokens_ = 0;    ///< with the one that ends it
   int64_t num_decoded_characters_ = 0;  ///< of the text, held-back text included: where the next token's text begins
   bool finished_ = false;
 };

@@ -99,7 +99,7 @@ RequestResult<CompletionRequest> parse_completion_request(const json::object& bo
     }
   }
   read_response_format(reader, params);
-  refuse_unsupported(reader, params.num_choices);
+  refuse_unsupported(reader, false, params.num_choices);
   reader.refuse_others(ignored_parameters());
   if (reader.error()) return *reader.error();
   return request;

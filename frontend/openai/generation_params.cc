@@ -25,7 +25,6 @@ constexpr auto kIgnored = std::to_array<std::string_view>({
     "safety_identifier",
     "prompt_cache_key",
     "prompt_cache_retention",
-    "parallel_tool_calls",  // tools themselves are refused
     "request_id",
 });
 
@@ -35,17 +34,18 @@ enum class Neutral { empty, none_word, false_value, text_modality, num_choices }
 struct Unsupported {
   std::string_view name;
   Neutral neutral;
+  bool chats_have_it;
 };
 
 constexpr auto kUnsupported = std::to_array<Unsupported>({
-    {"tools", Neutral::empty},
-    {"tool_choice", Neutral::none_word},
-    {"functions", Neutral::empty},
-    {"function_call", Neutral::none_word},
-    {"best_of", Neutral::num_choices},
-    {"suffix", Neutral::empty},
-    {"modalities", Neutral::text_modality},
-    {"use_beam_search", Neutral::false_value},
+    {"tools", Neutral::empty, true},
+    {"tool_choice", Neutral::none_word, true},
+    {"functions", Neutral::empty, false},
+    {"function_call", Neutral::none_word, false},
+    {"best_of", Neutral::num_choices, false},
+    {"suffix", Neutral::empty, false},
+    {"modalities", Neutral::text_modality, false},
+    {"use_beam_search", Neutral::false_value, false},
 });
 
 bool asks_for_nothing(const json::value& value, Neutral neutral, int num_choices) {
@@ -163,8 +163,9 @@ void read_strings(JsonReader& reader, std::string_view name, size_t most, size_t
 
 std::span<const std::string_view> ignored_parameters() { return kIgnored; }
 
-void refuse_unsupported(JsonReader& reader, int num_choices) {
-  for (const auto& [name, neutral] : kUnsupported) {
+void refuse_unsupported(JsonReader& reader, bool is_chat, int num_choices) {
+  for (const auto& [name, neutral, chats_have_it] : kUnsupported) {
+    if (is_chat && chats_have_it) continue;
     const json::value* value = reader.find(name);
     if (value == nullptr || asks_for_nothing(*value, neutral, num_choices)) continue;
     reader.fail(name, fmt::format("{} is not supported with this value", name), "unsupported_parameter");
@@ -182,6 +183,7 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   reader.read("top_p", sampling.top_p);
   reader.read("top_k", sampling.top_k, -1, kInt32Max);
   reader.read("min_p", sampling.min_p);
+  reader.read("typical_p", sampling.typical_p);
   reader.read("repetition_penalty", sampling.repetition_penalty);
   reader.read("presence_penalty", sampling.presence_penalty);
   reader.read("frequency_penalty", sampling.frequency_penalty);

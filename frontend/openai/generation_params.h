@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "engine/grammar/grammar.h"
 #include "frontend/openai/json_reader.h"
+#include "frontend/parts/answer_parts.h"
 
 namespace echelon {
 
@@ -38,11 +39,12 @@ struct GenerationParams {
   std::optional<GrammarSource> format;            ///< what the answer has to be a text of
   std::string format_parameter;                   ///< which that came in, for errors
   std::shared_ptr<const Grammar> grammar;         ///< of `format`, when it is compiled
+  std::shared_ptr<const AnswerParts> parts;       ///< null: the answer is one text
   std::optional<int64_t> prompt_logprobs;         ///< of each prompt token so many of the likeliest, and itself
   std::vector<std::string> bad_words;             ///< sampling.bad_words has their spellings when they are tokenised
   std::optional<int64_t> truncate_prompt_tokens;  ///< the last so many are kept; -1: as many as there is room for
   bool stream = false, include_usage = false, continuous_usage = false;
-  bool skip_special_tokens = true, include_stop = false, return_token_ids = false;
+  bool skip_special_tokens = true, include_stop = false, return_token_ids = false, include_reasoning = true;
 };
 
 /// Reads and checks them all; `reader` has the error if there is one. `min_max_tokens`: 0 for completions (echo alone).
@@ -52,8 +54,9 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
 void read_strings(JsonReader& reader, std::string_view name, size_t most, size_t most_bytes,
                   std::vector<std::string>& out);
 
-/// Refuses what is known to OpenAI's or vLLM's clients but not served here, unless its value asks for nothing.
-void refuse_unsupported(JsonReader& reader, int num_choices);
+/// Refuses what is known to OpenAI's or vLLM's clients but not served here, unless its value asks for nothing. Tools
+/// are only a chat's.
+void refuse_unsupported(JsonReader& reader, bool is_chat, int num_choices);
 
 /// Parameters that change nothing in an answer: accepted and ignored.
 std::span<const std::string_view> ignored_parameters();

@@ -23,6 +23,9 @@ inline constexpr size_t kMaxJsonMemoryBytes = size_t{256} << 20;  ///< of one pa
 /// The body of a request as a JSON object. 400 for anything else, with the place where it went wrong.
 RequestResult<boost::json::object> parse_json_object(std::string_view body);
 
+/// What a value is, for messages: "a string", "an array".
+std::string_view kind_name(const boost::json::value& value);
+
 /// Reads the members of one object. null equals absent: such a member leaves `out` as it is.
 class JsonReader {
  public:
@@ -62,11 +65,27 @@ class JsonReader {
   std::optional<RequestError> error_;
 };
 
+/// `read` gets a reader of `value`, which is the member or element `name` of `outer` and has to be an object; what it
+/// does not look for is refused, but for `ignored`.
+template <typename Read>
+void read_element(JsonReader& outer, std::string_view name, const boost::json::value& value, Read read,
+                  std::span<const std::string_view> ignored = {}) {
+  const std::string path = outer.full_name(name);
+  if (!value.is_object()) return outer.fail(name, path + " must be an object, not " + std::string(kind_name(value)));
+  JsonReader reader(value.get_object(), path);
+  read(reader);
+  reader.refuse_others(ignored);
+  if (reader.error()) outer.fail(*reader.error());
+}
+
+/// The same of the member `name`, when it is there.
+template <typename Read>
+void read_object(JsonReader& outer, std::string_view name, Read read) {
+  if (const boost::json::value* value = outer.find(name)) read_element(outer, name, *value, read);
+}
+
 /// An integer of any JSON spelling, when it is one: 5, 5.0, but not 5.5, true or "5".
 std::optional<int64_t> as_integer(const boost::json::value& value);
-
-/// What a value is, for messages: "a string", "an array".
-std::string_view kind_name(const boost::json::value& value);
 
 /// Ids of [0, vocab_size) out of an array; the error names `name` and the index.
 RequestResult<std::vector<TokenId>> read_token_ids(const boost::json::array& array, std::string_view name,

@@ -73,18 +73,6 @@ void read_named_schema(JsonReader& reader, GenerationParams& params) {
   read_schema(reader, "schema", params);
 }
 
-template <typename Read>
-void read_object(JsonReader& outer, std::string_view name, Read read) {
-  const json::value* value = outer.find(name);
-  if (value == nullptr) return;
-  if (!value->is_object())
-    return outer.fail(name, fmt::format("{} must be an object, not {}", outer.full_name(name), kind_name(*value)));
-  JsonReader reader(value->get_object(), outer.full_name(name));
-  read(reader);
-  reader.refuse_others({});
-  if (reader.error()) outer.fail(*reader.error());
-}
-
 }  // namespace
 
 void read_structured_outputs(JsonReader& reader, GenerationParams& params) {

@@ -12,6 +12,7 @@
 #include "frontend/openai/completion_request.h"
 #include "frontend/openai/ids.h"
 #include "frontend/openai/tokenize_request.h"
+#include "frontend/parts/tool_prompt.h"
 #include "frontend/refusals.h"
 #include "kernels/base/error.h"
 
@@ -92,14 +93,64 @@ size_t count_added(std::string_view text, const std::vector<TokenId>& tokens, co
   return text.starts_with(tokenizer.spelling(*bos)) ? 0 : 1;
 }
 
+/// How the model writes calls; null: not known.
+const CallSyntax* call_syntax_of(const ModelInfo& model) {
+  if (model.tool_call_parser == "none") return nullptr;
+  return model.tool_call_parser == "auto" ? call_syntax_of(*model.chat_template) : call_syntax(model.tool_call_parser);
+}
+
+/// What the answer may consist of, and what it has to be a text of for that.
+std::optional<RequestError> set_parts(const Conversation& conversation, std::string_view prompt, const ModelInfo& model,
+                                      GenerationParams& params) {
+  AnswerParts parts;
+  const ToolSet& tools = conversation.tools;
+  if (has_reasoning(model)) {
+    parts.reasoning.emplace();
+    const size_t last = prompt.find_last_not_of(" \t\r\n");
+    parts.reasoning->is_open = prompt.substr(0, last + 1).ends_with(parts.reasoning->begin);
+  }
+  if (!tools.tools.empty()) {
+    parts.calls = call_syntax_of(model);
+    if (parts.calls == nullptr)
+      return bad_request("tools",
+                         model.tool_call_parser == "none"
+                             ? "tools are switched off on this server (--tool-call-parser none)"
+                             : "it is not known how this model calls tools: its chat template writes calls in another "
+                               "way than those of --tool-call-parser",
+                         "unsupported_parameter");
+    parts.tools = tools.tools;
+    parts.only_calls = tools.choice == ToolChoice::required;
+    parts.only_one_call = !tools.parallel;
+    if (params.format_parameter.empty()) params.format_parameter = "tools";
+  }
+  if (!parts.has_parts()) return std::nullopt;
+  params.format = answer_grammar(parts, params.format);
+  params.parts = std::make_shared<const AnswerParts>(std::move(parts));
+  return std::nullopt;
+}
+
 }  // namespace
+
+bool has_reasoning(const ModelInfo& model) {
+  if (model.chat_template == nullptr || model.reasoning_parser == "none") return false;
+  return model.reasoning_parser != "auto" || has_reasoning(*model.chat_template);
+}
 
 RequestResult<std::string> render_conversation(const Conversation& conversation, const ModelInfo& model) {
   if (model.chat_template == nullptr)
     return bad_request(conversation.parameter, "this model has no chat template; use /v1/completions",
                        "no_chat_template");
   ChatInput input;
-  input.messages = conversation.messages;
+  const ToolSet& tools = conversation.tools;
+  const CallSyntax* syntax = call_syntax_of(model);
+  if (model.chat_template->mentions("tools") || syntax == nullptr) {
+    input.messages = conversation.messages;
+    if (!tools.told.empty()) input.tools = tools.told;
+  } else if (!tools.told.empty() || mentions_tools(conversation.messages)) {
+    input.messages = with_tools_as_text(conversation.messages, tools.told, *syntax);
+  } else {
+    input.messages = conversation.messages;
+  }
   input.add_generation_prompt = conversation.add_generation_prompt;
   input.bos_token = model.bos_text;
   input.eos_token = model.eos_text;
@@ -130,11 +181,14 @@ RequestResult<std::vector<TokenId>> conversation_tokens(const Conversation& conv
 
 RequestResult<AnswerSetup> prepare_conversation(GenerationParams params, const Conversation& conversation,
                                                 std::shared_ptr<const ModelInfo> model) {
-  auto tokens = conversation_tokens(conversation, *model);
+  const auto text = render_conversation(conversation, *model);
+  if (text.has_error()) return text.error();
+  auto tokens = encode(*text, false, conversation.parameter, *model);
   if (tokens.has_error()) return tokens.error();
   AnswerSetup setup;
   setup.shape = Choice::Shape::chat;
   setup.params = std::move(params);
+  if (const auto error = set_parts(conversation, *text, *model, setup.params)) return *error;
   setup.prompts.push_back({.tokens = std::move(*tokens), .text = {}, .num_added = 0});
   if (auto error = complete(setup.params, setup.prompts, conversation.parameter, 0, *model)) return *error;
   setup.model = std::move(model);

@@ -12,6 +12,9 @@
 
 namespace echelon {
 
+/// Whether it reasons before it answers, and marks that.
+bool has_reasoning(const ModelInfo& model);
+
 /// The text that a conversation becomes under the model's template. 400 when the template refuses it.
 RequestResult<std::string> render_conversation(const Conversation& conversation, const ModelInfo& model);
 

@@ -1,12 +1,15 @@
-// The answer to POST /v1/responses: one response with one message of text, whole or as OpenAI's numbered events. Pure;
-// one thread at a time.
+// The answer to POST /v1/responses: one response with its items, whole or as OpenAI's numbered events. Pure; one thread
+// at a time.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "frontend/openai/answer.h"
+#include "frontend/responses/output_item.h"
 
 namespace echelon {
 
@@ -24,16 +27,24 @@ class ResponsesAnswer final : public Answer {
  private:
   std::string piece_events(size_t index, ChoicePiece piece) override;
   std::string event(std::string_view type, boost::json::object members);
-  /// Of the one part of the one message.
+  /// Of the last item.
+  std::string item_event(std::string_view type, boost::json::object members);
   std::string part_event(std::string_view type, boost::json::object members);
-  std::string message_id() const;
-  boost::json::object message(std::string_view status, boost::json::array content) const;
+  /// The events of what a piece has of an item that goes on, or begins; `call` when it is a call's.
+  std::string grow(OutputItem::Kind kind, const std::string& text, const ToolCallDelta* call,
+                   boost::json::array logprobs);
+  std::string begin_item(OutputItem::Kind kind, const ToolCallDelta* call);
+  std::string end_item(std::string_view status);
+  /// Adds what is new to items_; returns its events.
+  std::string take(const ChoicePiece& piece);
   boost::json::object usage() const;
   /// `error`: when the status is failed.
   boost::json::object response(std::string_view status, const RequestError* error);
   /// Completed, or incomplete.
-  std::string_view end_status();
+  std::string_view end_status() const;
 
+  std::vector<OutputItem> items_;  ///< all but the last have ended
+  std::optional<FinishReason> finished_;
   int64_t num_events_ = 0;  ///< so many have been written
 };
 

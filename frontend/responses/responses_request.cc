@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "frontend/openai/output_format.h"
+#include "frontend/openai/tool_request.h"
 #include "frontend/refusals.h"
 
 namespace echelon {
@@ -20,7 +21,7 @@ namespace json = boost::json;
 constexpr auto kRoles = std::to_array<std::string_view>({"system", "developer", "user", "assistant"});
 constexpr auto kPartTypes = std::to_array<std::string_view>({"input_text", "output_text"});
 /// Of an earlier answer, as clients hand it back.
-constexpr auto kIgnoredOfMessages = std::to_array<std::string_view>({"id", "status", "phase"});
+constexpr auto kIgnoredOfItems = std::to_array<std::string_view>({"id", "status", "phase"});
 
 constexpr std::string_view kLogprobs = "message.output_text.logprobs";
 /// They add to items that no answer here has.
@@ -42,34 +43,76 @@ void fail_unsupported(JsonReader& reader, std::string_view name, std::string_vie
   reader.fail(name, fmt::format("{} is not supported{}", reader.full_name(name), why), "unsupported_parameter");
 }
 
-/// `read` gets a reader of the object `name`, when it is there.
-template <typename Read>
-void read_object(JsonReader& outer, std::string_view name, Read read) {
-  const json::value* value = outer.find(name);
-  if (value == nullptr) return;
-  if (!value->is_object())
-    return outer.fail(name, fmt::format("{} must be an object, not {}", name, kind_name(*value)));
-  JsonReader reader(value->get_object(), std::string(name));
-  read(reader);
-  reader.refuse_others({});
-  if (reader.error()) outer.fail(*reader.error());
+/// The assistant's message that an item belongs to: calls, reasoning and text that follow each other are one.
+json::object& assistant_message(json::array& messages) {
+  if (messages.empty() || messages.back().at("role") != "assistant")
+    messages.push_back(json::object{{"role", "assistant"}, {"content", ""}});
+  return messages.back().as_object();
 }
 
-void read_item(JsonReader& outer, const json::value& value, size_t index, json::array& messages) {
-  const std::string path = fmt::format("input[{}]", index);
-  if (!value.is_object()) return outer.fail(path, fmt::format("{} must be an object, not {}", path, kind_name(value)));
-  JsonReader reader(value.get_object(), path);
-  std::string type = "message", role;
-  reader.read("type", type);
-  if (type != "message") fail_unsupported(reader, "type", " with this value: only messages are");
+void read_message(JsonReader& reader, json::array& messages) {
+  std::string role;
   reader.require("role");
   reader.read("role", role);
   if (!contains(kRoles, role))
-    reader.fail("role", fmt::format("{}.role must be one of system, developer, user, assistant", path));
+    reader.fail("role", fmt::format("{} must be one of system, developer, user, assistant", reader.full_name("role")));
   std::string text = read_text(reader, "content", reader.require("content"), kPartTypes);
-  reader.refuse_others(kIgnoredOfMessages);
-  if (reader.error()) return outer.fail(*reader.error());
-  messages.push_back(json::object{{"role", role == "developer" ? "system" : role}, {"content", std::move(text)}});
+  const bool follows_reasoning =
+      role == "assistant" && !messages.empty() && messages.back().at("role") == "assistant" &&
+      messages.back().at("content").as_string().empty() && !messages.back().as_object().contains("tool_calls");
+  if (follows_reasoning) {
+    messages.back().as_object()["content"] = std::move(text);
+  } else {
+    messages.push_back(json::object{{"role", role == "developer" ? "system" : role}, {"content", std::move(text)}});
+  }
+}
+
+void read_call(JsonReader& reader, json::array& messages) {
+  std::string id, name;
+  for (const std::string_view member : {"call_id", "name"}) reader.require(member);
+  reader.read("call_id", id);
+  reader.read("name", name);
+  json::object arguments = read_arguments(reader, "arguments");
+  json::value& calls = assistant_message(messages)["tool_calls"];
+  if (calls.is_null()) calls.emplace_array();
+  calls.as_array().push_back(told_call(std::move(id), std::move(name), std::move(arguments)));
+}
+
+void read_call_output(JsonReader& reader, json::array& messages) {
+  std::string id;
+  reader.require("call_id");
+  reader.read("call_id", id);
+  std::string text = read_text(reader, "output", reader.require("output"), kPartTypes);
+  messages.push_back(json::object{{"role", "tool"}, {"content", std::move(text)}, {"tool_call_id", std::move(id)}});
+}
+
+/// Of an earlier answer of this server. Summaries are made from it elsewhere, and are not it.
+void read_reasoning_item(JsonReader& reader, json::array& messages) {
+  const json::value* content = reader.find("content");
+  for (const std::string_view ignored : {"summary", "encrypted_content"}) reader.find(ignored);
+  if (content == nullptr) return;
+  constexpr std::string_view kReasoningParts[] = {"reasoning_text"};
+  std::string text = read_text(reader, "content", *content, kReasoningParts);
+  if (!text.empty()) assistant_message(messages)["reasoning_content"] = std::move(text);
+}
+
+void read_item(JsonReader& outer, const json::value& value, size_t index, json::array& messages) {
+  const auto read = [&](JsonReader& reader) {
+    std::string type = "message";
+    reader.read("type", type);
+    if (type == "message") {
+      read_message(reader, messages);
+    } else if (type == "function_call") {
+      read_call(reader, messages);
+    } else if (type == "function_call_output") {
+      read_call_output(reader, messages);
+    } else if (type == "reasoning") {
+      read_reasoning_item(reader, messages);
+    } else {
+      fail_unsupported(reader, "type", " with this value: only messages, functions and reasoning are");
+    }
+  };
+  read_element(outer, fmt::format("input[{}]", index), value, read, kIgnoredOfItems);
 }
 
 void read_input(JsonReader& reader, json::array& messages) {
@@ -87,6 +130,7 @@ void read_input(JsonReader& reader, json::array& messages) {
   }
   for (size_t i = 0; i < input.get_array().size() && !reader.failed(); ++i)
     read_item(reader, input.get_array()[i], i, messages);
+  if (!reader.failed()) name_tool_messages(messages);
 }
 
 void read_text_options(JsonReader& reader, GenerationParams& params) {
@@ -126,7 +170,7 @@ void read_truncation(JsonReader& reader, int max_model_len, GenerationParams& pa
   params.truncate_prompt_tokens = std::max<int64_t>(1, max_model_len - room);
 }
 
-/// What asks for a memory, for tools, or for an answer of another kind.
+/// What asks for a memory, or for an answer of another kind.
 void refuse_unserved(JsonReader& reader) {
   for (const std::string_view name : {"previous_response_id", "conversation"}) {
     if (reader.find(name) != nullptr)
@@ -135,11 +179,6 @@ void refuse_unserved(JsonReader& reader) {
   bool background = false;
   reader.read("background", background);
   if (background) fail_unsupported(reader, "background", ": an answer is only for the request it was asked by");
-  const json::value* tools = reader.find("tools");
-  if (tools != nullptr && *tools != json::array{}) fail_unsupported(reader, "tools", "");
-  const json::value* tool_choice = reader.find("tool_choice");
-  if (tool_choice != nullptr && *tool_choice != "none" && *tool_choice != "auto")
-    fail_unsupported(reader, "tool_choice", " with this value");
   for (const std::string_view name : kElsewhere) {
     const bool is_limit = name.starts_with("max_");
     if (reader.find(name) != nullptr)
@@ -148,15 +187,14 @@ void refuse_unserved(JsonReader& reader) {
 }
 
 /// Members that change nothing here, but that the answer repeats: of the right type, or a client could not read it.
-void read_repeated(JsonReader& reader) {
-  read_object(reader, "reasoning", [](JsonReader& reasoning) {
+void read_repeated(JsonReader& reader, json::object& variables) {
+  read_object(reader, "reasoning", [&](JsonReader& reasoning) {
     std::string ignored;
-    for (const std::string_view name : {"effort", "summary", "generate_summary"}) reasoning.read(name, ignored);
+    for (const std::string_view name : {"summary", "generate_summary"}) reasoning.read(name, ignored);
+    read_reasoning_effort(reasoning, "effort", variables);
   });
   std::string text;
   for (const std::string_view name : {"prompt_cache_key", "safety_identifier"}) reader.read(name, text);
-  bool parallel_tool_calls = true;
-  reader.read("parallel_tool_calls", parallel_tool_calls);
   std::optional<int64_t> max_tool_calls;
   reader.read("max_tool_calls", max_tool_calls, 1, std::numeric_limits<int32_t>::max());
   const json::value* metadata = reader.find("metadata");
@@ -215,9 +253,10 @@ RequestResult<ChatRequest> parse_responses_request(const json::object& body, con
   read_truncation(reader, model.max_model_len, params);
   read_logprobs(reader, params.sampling);
   read_text_options(reader, params);
-  read_repeated(reader);
   read_input(reader, request.conversation.messages);
+  read_tools(reader, ToolShape::flat, request.conversation.tools);
   read_template_variables(reader, request.conversation.template_variables);
+  read_repeated(reader, request.conversation.template_variables);
   reader.refuse_others(ignored_parameters());
   if (reader.error()) return *reader.error();
   return request;

@@ -9,9 +9,9 @@
 
 namespace echelon {
 
-/// Text alone: tools, images, files, other items than messages and other formats than text are refused by name. What
-/// chats take beyond OpenAI's parameters (seed, top_k, chat_template_kwargs, ..) is taken here, too. truncation "auto"
-/// drops the first tokens of a prompt that leaves no room for max_output_tokens, or for a quarter of the context.
+/// Text and functions alone: other tools, images, files and other items are refused by name. What chats take beyond
+/// OpenAI's parameters (seed, top_k, chat_template_kwargs, ..) is taken here, too. truncation "auto" drops the first
+/// tokens of a prompt that leaves no room for max_output_tokens, or for a quarter of the context.
 RequestResult<AnswerSetup> prepare_responses(std::string_view body, std::shared_ptr<const ModelInfo> model);
 
 }  // namespace echelon

@@ -54,6 +54,25 @@ def check_messages(client, model):
     check(continued.content[0].text, "an answer that was begun is not continued")
 
 
+def check_tools(client, model):
+    """A forced call is of its schema, the same streamed, and can be answered."""
+    tools = [{"name": "weather", "description": "The weather of a city.", "input_schema": {
+        "type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}}]
+    settings = dict(model=model, max_tokens=200, messages=MESSAGES, tools=tools, tool_choice={"type": "any"},
+                    extra_body={"temperature": 0})
+    whole = client.messages.create(**settings)
+    check(whole.stop_reason == "tool_use", f"stop_reason {whole.stop_reason}")
+    for block in whole.content:
+        check(block.type == "tool_use" and block.name == "weather" and set(block.input) == {"city"}, f"a block: {block}")
+    with client.messages.stream(**settings) as stream:
+        final = stream.get_final_message()
+    check([block.input for block in final.content] == [block.input for block in whole.content], f"streamed: {final}")
+    results = [{"type": "tool_result", "tool_use_id": block.id, "content": "12 degrees"} for block in whole.content]
+    told = client.messages.create(**{**settings, "tool_choice": {"type": "none"}, "max_tokens": 20, "messages": [
+        *MESSAGES, {"role": "assistant", "content": whole.content}, {"role": "user", "content": results}]})
+    check(told.content[0].type == "text", f"after the call: {told}")
+
+
 def check_errors(client, model, has_key):
     if has_key:
         expect(anthropic.AuthenticationError, lambda: client.with_options(api_key="wrong").messages.create(
@@ -65,7 +84,7 @@ def check_errors(client, model, has_key):
                                                   extra_body={"temperature": -1}))
     check(error.body["error"]["type"] == "invalid_request_error", f"the body of an error is {error.body}")
     expect(anthropic.BadRequestError, lambda: client.messages.create(
-        model=model, max_tokens=1, messages=MESSAGES, tools=[{"name": "f", "input_schema": {"type": "object"}}]))
+        model=model, max_tokens=1, messages=MESSAGES, tools=[{"type": "bash_20250124", "name": "bash"}]))
 
 
 def main():
@@ -78,10 +97,11 @@ def main():
                                  timeout=120)
     try:
         check_messages(client, arguments.model)
+        check_tools(client, arguments.model)
         check_errors(client, arguments.model, bool(arguments.api_key))
     except anthropic.APIError as error:
         check(False, f"unexpected {type(error).__name__}: {error}")
-    print("anthropic client: messages, streams, counted tokens and errors hold")
+    print("anthropic client: messages, streams, tools, counted tokens and errors hold")
 
 
 if __name__ == "__main__":

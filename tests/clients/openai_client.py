@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Uses a running server through the official `openai` client: models, chats, responses, completions, streams, structured
-answers and typed errors.
+answers, tools and typed errors.
 
 Exit code 0 when everything holds; otherwise 1 and one line that says what did not.
 Usage: openai_client.py --base-url http://127.0.0.1:8000/v1 --model NAME [--api-key KEY]
@@ -10,6 +10,7 @@ import enum
 import json
 import re
 import sys
+import typing
 
 import openai
 import pydantic
@@ -224,6 +225,53 @@ def check_structured(client, model):
     check(error.param == "structured_outputs.json", f"the parameter at fault is {error.param!r}")
 
 
+class Weather(pydantic.BaseModel):
+    """The weather of a city."""
+    city: str = pydantic.Field(max_length=20)
+    unit: typing.Literal["C", "F"]
+
+
+def check_tools(client, model):
+    """Calls are named, numbered and of their schema, in chats and responses, streamed or not, and can be answered."""
+    weather = openai.pydantic_function_tool(Weather)
+    clock = {"type": "function", "function": {"name": "clock", "description": "The time."}}
+    ask = [{"role": "user", "content": "What is the weather in Paris?"}]
+    for temperature in (0, 1.2):
+        settings = dict(model=model, messages=ask, temperature=temperature, seed=3, max_tokens=200, tools=[weather])
+        answer = client.chat.completions.parse(**settings, tool_choice={"type": "function", "function": {"name": "Weather"}})
+        message = answer.choices[0].message
+        check(answer.choices[0].finish_reason == "tool_calls" and len(message.tool_calls) == 1, f"no call: {answer}")
+        check(isinstance(message.tool_calls[0].function.parsed_arguments, Weather), f"arguments: {message.tool_calls}")
+        with client.chat.completions.stream(
+                **settings, tool_choice={"type": "function", "function": {"name": "Weather"}}) as stream:
+            final = stream.get_final_completion().choices[0].message
+        said = lambda one: [(call.function.name, call.function.arguments) for call in one.tool_calls]  # noqa: E731
+        check(said(final) == said(message), f"streamed {said(final)}, whole {said(message)}")
+        settings["tools"].append(clock)  # the helpers above take strict ones alone
+        required = client.chat.completions.create(**settings, tool_choice="required", parallel_tool_calls=False).choices[0]
+        check([call.function.name in ("Weather", "clock") for call in required.message.tool_calls] == [True],
+              f"required, but not parallel: {required}")
+        either = client.chat.completions.create(**settings).choices[0]
+        check(either.message.content or either.message.tool_calls, f"neither text nor calls: {either}")
+        for call in either.message.tool_calls or []:
+            check(isinstance(json.loads(call.function.arguments), dict), f"arguments that are no object: {call}")
+        call = message.tool_calls[0]
+        more = [*ask, message, {"role": "tool", "tool_call_id": call.id, "content": "12 degrees"}]
+        told = client.chat.completions.create(**{**settings, "messages": more, "max_tokens": 20}, tool_choice="none")
+        check(told.choices[0].message.content and not told.choices[0].message.tool_calls, f"after the call: {told}")
+        flat = [{"type": "function", "strict": True, **{name: weather["function"][name] for name in ("name", "parameters")}}]
+        response = client.responses.create(model=model, input=ask, temperature=temperature, max_output_tokens=200,
+                                           tools=flat, tool_choice="required", extra_body={"seed": 3})
+        item = response.output[0]
+        check(item.type == "function_call" and Weather.model_validate_json(item.arguments), f"output: {response.output}")
+        with client.responses.stream(model=model, input=ask, temperature=temperature, max_output_tokens=200, tools=flat,
+                                     tool_choice="required", extra_body={"seed": 3}) as stream:
+            streamed = stream.get_final_response().output
+        check([one.arguments for one in streamed] == [one.arguments for one in response.output], f"streamed: {streamed}")
+        client.responses.create(model=model, max_output_tokens=5, tools=flat, input=[
+            *ask, *response.output, {"type": "function_call_output", "call_id": item.call_id, "output": "12 degrees"}])
+
+
 def check_errors(client, model, has_key):
     if has_key:
         expect(openai.AuthenticationError, "invalid_api_key",
@@ -254,10 +302,11 @@ def main():
         check_completion(client, arguments.model)
         check_choosing(client, arguments.model)
         check_structured(client, arguments.model)
+        check_tools(client, arguments.model)
         check_errors(client, arguments.model, bool(arguments.api_key))
     except openai.APIError as error:
         check(False, f"unexpected {type(error).__name__}: {error}")
-    print("openai client: models, chats, responses, completions, streams, lists of tokens, structured answers and errors hold")
+    print("openai client: models, chats, responses, completions, streams, lists of tokens, structured answers, tools and errors hold")
 
 
 if __name__ == "__main__":

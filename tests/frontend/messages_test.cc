@@ -66,7 +66,7 @@ TEST(Messages, BadValuesAreRefusedByName) {
   EXPECT_EQ(param(R"("model":"small","max_tokens":5,"messages":[{"role":"system","content":"a"}])"),
             "messages[0].role");
   EXPECT_EQ(param(R"("model":"small","max_tokens":5,"messages":[{"role":"user","content":[{"type":"image"}]}])"),
-            "messages[0].content[0]");
+            "messages[0].content[0].type");
   EXPECT_EQ(param(R"("model":"small","max_tokens":5,"messages":[{"role":"user","content":5}])"), "messages[0].content");
   EXPECT_EQ(param(R"("model":"small","max_tokens":5,"messages":[{"role":"user","content":"a","name":"b"}])"),
             "messages[0].name");
@@ -76,8 +76,8 @@ TEST(Messages, BadValuesAreRefusedByName) {
   EXPECT_EQ(with(R"("stop_sequences":"x")"), "stop_sequences");
   EXPECT_EQ(with(R"("stop_sequences":[""])"), "stop_sequences");
   EXPECT_EQ(with(R"("metadata":{"who":"me"})"), "metadata.who");
-  EXPECT_EQ(with(R"("tools":[{"name":"f"}])"), "tools");
-  EXPECT_EQ(with(R"("tool_choice":{"type":"any"})"), "tool_choice");
+  EXPECT_EQ(with(R"("tools":[{"name":"f"}])"), "tools[0].input_schema");
+  EXPECT_EQ(with(R"("tool_choice":{"type":"any"})"), "tool_choice.type");
   EXPECT_EQ(with(R"("thinking":{"type":"enabled","budget_tokens":1024})"), "thinking");
   EXPECT_EQ(with(R"("anything":1)"), "anything");
 }

@@ -59,6 +59,7 @@ constexpr BadCase kBadInBoth[] = {
     {R"("top_k":"all")", "top_k"},
     {R"("min_p":-0.5)", "min_p"},
     {R"("min_p":2)", "min_p"},
+    {R"("typical_p":0)", "typical_p"},
     {R"("min_p":{})", "min_p"},
     {R"("n":0)", "n"},
     {R"("n":17)", "n"},
@@ -95,8 +96,6 @@ constexpr BadCase kBadInBoth[] = {
     {R"("skip_special_tokens":"no")", "skip_special_tokens"},
     {R"("include_stop_str_in_output":3)", "include_stop_str_in_output"},
     {R"("return_token_ids":"a")", "return_token_ids"},
-    {R"("tools":[{"type":"function"}])", "tools"},
-    {R"("tool_choice":"auto")", "tool_choice"},
     {R"("functions":[{}])", "functions"},
     {R"("function_call":"auto")", "function_call"},
     {R"("response_format":{"type":"yaml"})", "response_format.type"},
@@ -171,12 +170,14 @@ constexpr BadCase kBadInChat[] = {
     {R"("messages":[{"role":"user","content":5}])", "messages[0].content"},
     {R"("messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}])", "messages[0].content[0]"},
     {R"("messages":[{"role":"user","content":"a"},{"role":"user","content":["a"]}])", "messages[1].content[0]"},
-    {R"("messages":[{"role":"assistant","tool_calls":[{}]}])", "messages[0].tool_calls"},
+    {R"("messages":[{"role":"assistant","tool_calls":[{}]}])", "messages[0].tool_calls[0].function"},
     {R"("messages":[{"role":"user","content":"a","mood":1}])", "messages[0].mood"},
     {R"("prompt":"x")", "prompt"},
 };
 
 constexpr BadCase kBadInCompletion[] = {
+    {R"("tools":[{"type":"function"}])", "tools"},
+    {R"("tool_choice":"auto")", "tool_choice"},
     {R"("max_tokens":0)", "max_tokens"},
     {R"("logprobs":21)", "logprobs"},
     {R"("logprobs":-1)", "logprobs"},
@@ -223,6 +224,7 @@ TEST(Parameters, NullEqualsAbsent) {
                                          "top_p",
                                          "top_k",
                                          "min_p",
+                                         "typical_p",
                                          "n",
                                          "stop",
                                          "stop_token_ids",
@@ -274,7 +276,7 @@ TEST(Parameters, NullEqualsAbsent) {
 
 TEST(Parameters, GoodValuesArrive) {
   const auto result = completion(
-      R"("model":"small","max_tokens":7,"temperature":0.5,"top_p":0.25,"top_k":-1,"min_p":0.125,"n":3,
+      R"("model":"small","max_tokens":7,"temperature":0.5,"top_p":0.25,"top_k":-1,"min_p":0.125,"typical_p":0.75,"n":3,
          "stop":["x","yy"],"stop_token_ids":[1,2],"seed":-5,"presence_penalty":-2,"frequency_penalty":2,
          "repetition_penalty":1.5,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},
          "ignore_eos":true,"min_tokens":3,"priority":-4,"skip_special_tokens":false,"include_stop_str_in_output":true,
@@ -287,6 +289,7 @@ TEST(Parameters, GoodValuesArrive) {
   expected.top_k = -1;
   expected.top_p = 0.25f;
   expected.min_p = 0.125f;
+  expected.typical_p = 0.75f;
   expected.repetition_penalty = 1.5f;
   expected.presence_penalty = -2;
   expected.frequency_penalty = 2;

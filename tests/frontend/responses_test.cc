@@ -114,7 +114,8 @@ constexpr BadCase kBadMembers[] = {
     {R"("conversation":{"id":"conv_1"})", "conversation"},
     {R"("background":true)", "background"},
     {R"("prompt":{"id":"pmpt_1"})", "prompt"},
-    {R"("tools":[{"type":"function","name":"f"}])", "tools"},
+    {R"("tools":[{"type":"function"}])", "tools[0].name"},
+    {R"("tools":[{"type":"file_search"}])", "tools[0].type"},
     {R"("tools":{})", "tools"},
     {R"("tool_choice":"required")", "tool_choice"},
     {R"("tool_choice":{"type":"function","name":"f"})", "tool_choice"},
@@ -170,7 +171,8 @@ constexpr BadCase kBadInputs[] = {
     {R"("input":[{"role":"user","content":[{"type":"input_image","image_url":"x"}]}])", "input[0].content[0]"},
     {R"("input":[{"role":"user","content":[{"type":"input_file","file_id":"x"}]}])", "input[0].content[0]"},
     {R"("input":[{"role":"user","content":[{"type":"text","text":"x"}]}])", "input[0].content[0]"},
-    {R"("input":[{"role":"user","content":"a"},{"type":"function_call","name":"f"}])", "input[1].type"},
+    {R"("input":[{"role":"user","content":"a"},{"type":"function_call","name":"f"}])", "input[1].call_id"},
+    {R"("input":[{"role":"user","content":"a"},{"type":"file_search_call"}])", "input[1].type"},
     {R"("input":[{"type":"item_reference","id":"msg_1"}])", "input[0].type"},
 };
 
