@@ -21,6 +21,9 @@ ServerOptions server_options(const ServeOptions& options) {
   server.allowed_origins = options.cors_origins;
   server.limit_requests_per_min = options.limit_requests_per_min;
   server.limit_tokens_per_min = options.limit_tokens_per_min;
+  server.batch_dir = options.batch_dir;
+  server.batch_disk_bytes = options.batch_disk_bytes;
+  server.batch_running = options.batch_running > 0 ? options.batch_running : std::max(1, options.max_num_seqs / 2);
   server.prefix_cache_per_key = options.prefix_cache_per_key;
   return server;
 }
