@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS results (
   text TEXT NOT NULL, PRIMARY KEY (batch, line)) STRICT;
 )sql";
 constexpr int kSchemaVersion = 1;
+constexpr std::string_view kIdPrefix = "file-", kUnfinished = ".part";
 
 constexpr char kFileColumns[] = "number, id, tenant, name, purpose, bytes, created";
 
@@ -51,6 +52,14 @@ StoredFile file_of(const Statement& row) {
           .purpose = row.text(4),
           .bytes = row.integer(5),
           .created_unix_s = row.integer(6)};
+}
+
+/// "file-" and 24 hexadecimal digits (random_id), also while it is written: nothing else is ever removed.
+bool is_our_name(std::string_view name) {
+  if (!name.starts_with(kIdPrefix)) return false;
+  name.remove_prefix(kIdPrefix.size());
+  if (name.ends_with(kUnfinished)) name.remove_suffix(kUnfinished.size());
+  return name.size() == 24 && name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 /// A descriptor that is closed.
@@ -125,7 +134,8 @@ void BatchStore::sweep() {
   while (rows.step()) known.insert(rows.text(0));
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder_ / "files", error)) {
-    if (!known.contains(entry.path().filename().string())) fs::remove(entry.path(), error);
+    const std::string name = entry.path().filename().string();
+    if (is_our_name(name) && !known.contains(name)) fs::remove(entry.path(), error);
   }
   for (const std::string& id : known) {
     if (!fs::exists(path_of(id), error)) log::warn("--batch-dir: {} is missing", path_of(id).string());
@@ -135,7 +145,7 @@ void BatchStore::sweep() {
 /// Whole or not at all: under another name until its bytes are on the disk.
 void BatchStore::write_file(const std::string& id,
                             const std::function<void(const std::function<void(std::string_view)>&)>& fill) {
-  const fs::path path = path_of(id), unfinished = path.string() + ".part";
+  const fs::path path = path_of(id), unfinished = path.string() + std::string(kUnfinished);
   try {
     OpenFile file(unfinished, O_WRONLY | O_CREAT | O_TRUNC);
     fill([&](std::string_view bytes) { file.write(bytes); });

@@ -127,6 +127,14 @@ TEST_F(Store, OneServerUsesAFolder) {
   EXPECT_THROW(BatchStore third(file), Error);
 }
 
+TEST_F(Store, RemovesNothingOfOthers) {
+  fs::create_directories(folder_ / "files");
+  for (const auto* name : {"letter", "file-x", "file-0123456789abcdef0123456g", "x.part"})
+    std::ofstream(folder_ / "files" / name) << "mine";
+  BatchStore store(folder_);
+  EXPECT_EQ(num_files_on_disk(), 4u);
+}
+
 TEST_F(Store, RefusesWhatIsNoStore) {
   fs::create_directories(folder_);
   std::ofstream(folder_ / "batches.sqlite3")
@@ -159,8 +167,10 @@ std::vector<std::function<void(BatchStore&)>> steps(const fs::path& folder) {
       [=](BatchStore& store) { result(store, 2); },
       [=](BatchStore& store) { result(store, 3); },
       [=](BatchStore& store) { set(store, BatchStatus::in_progress, BatchStatus::finalizing); },
-      [=](BatchStore&) { std::ofstream(folder / "files/file-half.part") << "line 1"; },  // the files are being written
-      [=](BatchStore&) { std::ofstream(folder / "files/file-whole") << "line 1\nline 3\n"; },
+      [=](BatchStore&) {
+        std::ofstream(folder / "files/file-000000000000000000000001.part") << "line 1";
+      },  // the files are being written
+      [=](BatchStore&) { std::ofstream(folder / "files/file-0123456789abcdef01234567") << "line 1\nline 3\n"; },
       [](BatchStore& store) {
         Batch batch = *store.find_batch(1);
         if (has_ended(batch.status)) return;
