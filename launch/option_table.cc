@@ -252,7 +252,7 @@ std::vector<OptionRow> batch_rows(ServeOptions& options) {
             options.batch_disk_bytes, {1, kMaxDiskBytes}),
       integer({.name = "batch-running",
                .value_name = "N",
-               .help = "sequences of batches that run at once, behind those of users; 0: half of --max-num-seqs"},
+               .help = "sequences of batches that run at once, behind those of users; 0: an eighth of --max-num-seqs"},
               options.batch_running, {0, kMaxSequences}),
   };
 }

@@ -30,7 +30,7 @@ struct ServeOptions {
   std::vector<std::string> cors_origins;  ///< pages that may ask; "*": any
   std::string batch_dir;                  ///< files and batches are kept here; empty: there are none
   int64_t batch_disk_bytes = int64_t{10} << 30;  ///< of them together
-  int batch_running = 0;                         ///< their choices in the engine at once; 0: half of max_num_seqs
+  int batch_running = 0;                         ///< their choices in the engine at once; 0: an eighth of max_num_seqs
   bool require_api_key = true;                   ///< a key is made when others reach the server and none is given
   int tensor_parallel_size = 0;                  ///< 0: choose
   int pipeline_parallel_size = 0;                ///< 0: choose
