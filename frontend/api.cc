@@ -11,21 +11,18 @@
 #include <boost/url/pct_string_view.hpp>
 #include <chrono>
 #include <utility>
+#include <vector>
 
-#include "frontend/anthropic/messages_answer.h"
 #include "frontend/anthropic/messages_request.h"
 #include "frontend/generation.h"
 #include "frontend/http/offload.h"
 #include "frontend/metrics/exposition.h"
 #include "frontend/metrics/pipeline_body.h"
 #include "frontend/openai/bodies.h"
-#include "frontend/openai/ids.h"
 #include "frontend/openai/output_format.h"
 #include "frontend/openai/prepare.h"
 #include "frontend/openai/tokenize_request.h"
 #include "frontend/refusals.h"
-#include "frontend/responses/responses_answer.h"
-#include "frontend/responses/responses_request.h"
 
 namespace echelon {
 namespace {
@@ -43,7 +40,7 @@ enum class Access {
 };
 
 struct Route {
-  std::string_view path;
+  std::string_view path;  ///< '*': one segment; "**" at the end: all that follows. Goes into HttpRequest::argument
   std::string_view method;
   Access access;
   Api::Endpoint endpoint;
@@ -56,6 +53,16 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"/v1/messages", "POST", Access::limited, &Api::messages},
     {"/v1/messages/count_tokens", "POST", Access::guarded, &Api::count_tokens},
     {"/v1/models", "GET", Access::guarded, &Api::models},
+    {"/v1/models/**", "GET", Access::guarded, &Api::one_model},
+    {"/v1/files", "GET", Access::guarded, &Api::list_files},
+    {"/v1/files", "POST", Access::guarded, &Api::create_file},
+    {"/v1/files/*", "GET", Access::guarded, &Api::one_file},
+    {"/v1/files/*", "DELETE", Access::guarded, &Api::delete_file},
+    {"/v1/files/*/content", "GET", Access::guarded, &Api::file_content},
+    {"/v1/batches", "GET", Access::guarded, &Api::list_batches},
+    {"/v1/batches", "POST", Access::guarded, &Api::create_batch},
+    {"/v1/batches/*", "GET", Access::guarded, &Api::one_batch},
+    {"/v1/batches/*/cancel", "POST", Access::guarded, &Api::cancel_batch},
     {"/tokenize", "POST", Access::guarded, &Api::tokenize},
     {"/detokenize", "POST", Access::guarded, &Api::detokenize},
     {"/tokenizer_info", "GET", Access::guarded, &Api::tokenizer_info},
@@ -70,39 +77,57 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"/version", "GET", Access::open, &Api::version},
 });
 constexpr std::string_view kMessages = "/v1/messages";  ///< Anthropic's, with its errors
-constexpr std::string_view kModelPrefix = "/v1/models/";
-constexpr Route kOneModel{kModelPrefix, "GET", Access::guarded, &Api::one_model};
 
-const Route* find_route(std::string_view path) {
-  for (const Route& route : kRoutes) {
-    if (route.path == path) return &route;
+/// What of `path` the stars of `pattern` stand for; nothing when it is another path.
+std::optional<std::string_view> match(std::string_view pattern, std::string_view path) {
+  const size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return path == pattern ? std::optional(std::string_view()) : std::nullopt;
+  const bool takes_all = pattern.ends_with("**");
+  const std::string_view before = pattern.substr(0, star), after = pattern.substr(star + (takes_all ? 2 : 1));
+  if (path.size() <= before.size() + after.size() || !path.starts_with(before) || !path.ends_with(after))
+    return std::nullopt;
+  const std::string_view argument = path.substr(before.size(), path.size() - before.size() - after.size());
+  if (!takes_all && argument.find('/') != std::string_view::npos) return std::nullopt;
+  return argument;
+}
+
+/// The routes of one path, which differ in their methods.
+struct Routes {
+  std::vector<const Route*> routes;
+  std::string argument;  ///< decoded; empty when it cannot be
+  bool is_open() const { return !routes.empty() && routes.front()->access == Access::open; }
+  const Route* with_method(std::string_view method) const {
+    for (const Route* route : routes) {
+      if (route->method == method || (method == "HEAD" && route->method == "GET")) return route;
+    }
+    return nullptr;
   }
-  const bool names_model = path.size() > kModelPrefix.size() && path.starts_with(kModelPrefix);
-  return names_model ? &kOneModel : nullptr;
+};
+
+Routes find_routes(std::string_view path) {
+  Routes found;
+  for (const Route& route : kRoutes) {
+    const auto argument = match(route.path, path);
+    if (!argument) continue;
+    found.routes.push_back(&route);
+    const auto encoded = boost::urls::make_pct_string_view(*argument);
+    if (encoded.has_value()) found.argument = encoded->decode();
+  }
+  return found;
 }
 
-std::string allowed_methods(const Route& route) {
-  return route.method == "GET" ? "GET, HEAD, OPTIONS" : fmt::format("{}, OPTIONS", route.method);
+std::string allowed_methods(const Routes& found) {
+  std::string methods;
+  for (const Route* route : found.routes)
+    methods += fmt::format("{}, ", route->method == "GET" ? "GET, HEAD" : route->method);
+  return methods + "OPTIONS";
 }
-
-/// What is not there is guarded, too: without a key nobody finds out what is.
-bool is_guarded(const Route* route) { return route == nullptr || route->access != Access::open; }
 
 HttpResponse json_response(const json::object& body, int status = 200) {
   HttpResponse response;
   response.status = status;
   response.body = json::serialize(body);
   return response;
-}
-
-template <typename Kind>
-std::unique_ptr<Answer> make_answer(AnswerSetup setup) {
-  return std::make_unique<Kind>(std::move(setup));
-}
-
-int64_t unix_seconds() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
 }
 
 }  // namespace
@@ -162,37 +187,40 @@ asio::awaitable<HttpResponse> Api::handle(HttpRequest request) {
 }
 
 asio::awaitable<HttpResponse> Api::route(HttpRequest request) {
-  const Route* route = find_route(request.path);
+  const Routes found = find_routes(request.path);
   if (request.method == "OPTIONS") {
-    if (request.path == "*") co_return options_answer(request, "GET, HEAD, POST, OPTIONS");
-    if (route != nullptr) co_return options_answer(request, allowed_methods(*route));
+    if (request.path == "*") co_return options_answer(request, "GET, HEAD, POST, DELETE, OPTIONS");
+    if (!found.routes.empty()) co_return options_answer(request, allowed_methods(found));
   }
   KeyLimits limits{.requests_per_min = options_.limit_requests_per_min,
                    .tokens_per_min = options_.limit_tokens_per_min};
-  if (is_guarded(route)) {
+  bool is_admin = false;
+  if (!found.is_open()) {  // what is not there is guarded, too: without a key nobody finds out what is
     const auto owner = owner_of(request);
     if (owner.has_error()) co_return refusal(owner.error());
     request.tenant = request.record->key = owner->id;
-    if (route != nullptr && route->access == Access::admin && keys_.asks() && !owner->is_admin)
-      co_return refusal(http_refusal(403, fmt::format("{} asks for an administrator's key", route->path), "not_admin"));
+    is_admin = !keys_.asks() || owner->is_admin;
     limits.requests_per_min = owner->requests_per_min.value_or(limits.requests_per_min);
     limits.tokens_per_min = owner->tokens_per_min.value_or(limits.tokens_per_min);
   }
-  if (route == nullptr)
+  if (found.routes.empty())
     co_return refusal(http_refusal(404, "there is nothing at this path; see GET /v1/models", "not_found"));
-  const bool matches = request.method == route->method || (request.method == "HEAD" && route->method == "GET");
-  if (!matches) {
-    const std::string allow = allowed_methods(*route);
-    HttpResponse response =
-        refusal(http_refusal(405, fmt::format("{} takes only: {}", route->path, allow), "method_not_allowed"));
+  const Route* route = found.with_method(request.method);
+  if (route == nullptr) {
+    const std::string allow = allowed_methods(found);
+    HttpResponse response = refusal(
+        http_refusal(405, fmt::format("{} takes only: {}", found.routes.front()->path, allow), "method_not_allowed"));
     response.fields.emplace_back("Allow", allow);
     co_return response;
   }
+  if (route->access == Access::admin && !is_admin)
+    co_return refusal(http_refusal(403, fmt::format("{} asks for an administrator's key", route->path), "not_admin"));
   if (route->access != Access::open && draining_.load()) {
     HttpResponse response = refusal(unavailable("the server is shutting down", "draining", kDrainingRetryS));
     response.close = true;
     co_return response;
   }
+  request.argument = found.argument;
   if (route->access == Access::limited && limits.any())
     co_return co_await limited(route->endpoint, std::move(request), limits);
   co_return co_await (this->*route->endpoint)(std::move(request));
@@ -244,20 +272,18 @@ asio::awaitable<std::invoke_result_t<Function&>> Api::text_work(size_t body_byte
   co_return co_await offload(*text_pool_, std::move(function));
 }
 
-asio::awaitable<HttpResponse> Api::chat(HttpRequest request) {
-  return generate(std::move(request), &prepare_chat, "chatcmpl-", &make_answer<Answer>);
-}
+asio::awaitable<HttpResponse> Api::chat(HttpRequest request) { return generate(std::move(request), kChatEndpoint); }
 
 asio::awaitable<HttpResponse> Api::completions(HttpRequest request) {
-  return generate(std::move(request), &prepare_completion, "cmpl-", &make_answer<Answer>);
+  return generate(std::move(request), kCompletionsEndpoint);
 }
 
 asio::awaitable<HttpResponse> Api::responses(HttpRequest request) {
-  return generate(std::move(request), &prepare_responses, kResponseIdPrefix, &make_answer<ResponsesAnswer>);
+  return generate(std::move(request), kResponsesEndpoint);
 }
 
 asio::awaitable<HttpResponse> Api::messages(HttpRequest request) {
-  return generate(std::move(request), &prepare_messages, "msg_", &make_answer<MessagesAnswer>);
+  return generate(std::move(request), kMessagesEndpoint);
 }
 
 asio::awaitable<HttpResponse> Api::count_tokens(HttpRequest request) {
@@ -285,22 +311,19 @@ asio::awaitable<HttpResponse> Api::answer_text(HttpRequest request, AnswerText a
   co_return json_response(*body);
 }
 
-asio::awaitable<HttpResponse> Api::generate(HttpRequest request, Prepare prepare, std::string_view id_prefix,
-                                            MakeAnswer make_answer) {
+asio::awaitable<HttpResponse> Api::generate(HttpRequest request, const ModelEndpoint& endpoint) {
   const auto model = loaded_model();
   if (model.has_error()) co_return refusal(model.error());
-  auto work = [&] { return prepare(request.body, *model); };
+  auto work = [&] { return endpoint.prepare(request.body, *model); };
   auto prepared = co_await text_work(request.body.size(), work);
   if (prepared.has_error()) co_return refusal(prepared.error());
   auto compile = [&] { return compile_output_format(prepared->params, **model); };
   const size_t work_bytes = is_output_format_compiled(prepared->params, **model) ? 0 : kMaxGrammarText;
   if (const auto error = co_await text_work(work_bytes, compile)) co_return refusal(*error);
-  prepared->id = random_id(id_prefix);
-  prepared->tenant = std::move(request.tenant);
-  prepared->created_unix_s = unix_seconds();
+  begin_answer(endpoint, std::move(request.tenant), *prepared);
   const bool streams = prepared->params.stream;
   const auto strand = co_await asio::this_coro::executor;
-  auto answer = make_answer(std::move(*prepared));
+  auto answer = endpoint.make_answer(std::move(*prepared));
   auto generation = std::make_unique<Generation>(engine_, std::move(answer), options_, request.record, strand);
   if (const auto error = generation->submit()) co_return refusal(*error);
   charge(*request.record);
@@ -342,8 +365,7 @@ asio::awaitable<HttpResponse> Api::models(HttpRequest) {
 asio::awaitable<HttpResponse> Api::one_model(HttpRequest request) {
   const auto model = loaded_model();
   if (model.has_error()) co_return refusal(model.error());
-  const auto encoded = boost::urls::make_pct_string_view(std::string_view(request.path).substr(kModelPrefix.size()));
-  const std::string name = encoded.has_value() ? encoded->decode() : std::string();
+  const std::string& name = request.argument;
   if (name != (*model)->name) co_return refusal(*check_model(name.empty() ? "?" : name, **model));
   co_return json_response(model_card(**model));
 }

@@ -16,9 +16,11 @@
 #include "frontend/http/message.h"
 #include "frontend/http/options.h"
 #include "frontend/metrics/http_metrics.h"
-#include "frontend/openai/answer.h"
+#include "frontend/model_endpoint.h"
 
 namespace echelon {
+
+class BatchService;
 
 /// Any io thread, for several sessions at once. `keys`, `log`, `engine`, `metrics` and the pool must outlive it.
 class Api final : public RequestHandler {
@@ -27,11 +29,14 @@ class Api final : public RequestHandler {
   Api(const ServerOptions& options, const KeyRing& keys, RequestLog* log, Engine& engine, const HttpMetrics& metrics);
   /// Before the first request. For bodies above ServerOptions::inline_body_bytes.
   void set_text_pool(boost::asio::thread_pool& pool) { text_pool_ = &pool; }
+  /// Before the first request. Without, the endpoints of files and batches answer 404. It must outlive this.
+  void set_batches(BatchService& batches) { batches_ = &batches; }
   /// From now on everything but health, metrics and version is refused with 503.
   void drain() { draining_.store(true); }
 
   boost::asio::awaitable<HttpResponse> handle(HttpRequest request) override;
   HttpResponse refusal(const RequestError& error) const override;
+  size_t body_limit(const HttpRequest& header) const override;
   void finished(RequestRecord& record) override;
 
   /// A route's function.
@@ -49,6 +54,15 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> count_tokens(HttpRequest request);
   boost::asio::awaitable<HttpResponse> models(HttpRequest request);
   boost::asio::awaitable<HttpResponse> one_model(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> create_file(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> list_files(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> one_file(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> file_content(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> delete_file(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> create_batch(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> list_batches(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> one_batch(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> cancel_batch(HttpRequest request);
   boost::asio::awaitable<HttpResponse> live(HttpRequest request);
   boost::asio::awaitable<HttpResponse> ready(HttpRequest request);
   boost::asio::awaitable<HttpResponse> metrics(HttpRequest request);
@@ -69,13 +83,11 @@ class Api final : public RequestHandler {
 
   template <typename Function>
   boost::asio::awaitable<std::invoke_result_t<Function&>> text_work(size_t body_bytes, Function function);
+  template <typename Work>
+  boost::asio::awaitable<HttpResponse> with_batches(Work work);
   using AnswerText = RequestResult<boost::json::object> (*)(std::string_view body, const ModelInfo& model);
   boost::asio::awaitable<HttpResponse> answer_text(HttpRequest request, AnswerText answer);
-  using Prepare = RequestResult<AnswerSetup> (*)(std::string_view body, std::shared_ptr<const ModelInfo> model);
-  using MakeAnswer = std::unique_ptr<Answer> (*)(AnswerSetup setup);
-  /// id_prefix: a literal.
-  boost::asio::awaitable<HttpResponse> generate(HttpRequest request, Prepare prepare, std::string_view id_prefix,
-                                                MakeAnswer make_answer);
+  boost::asio::awaitable<HttpResponse> generate(HttpRequest request, const ModelEndpoint& endpoint);
 
   const ServerOptions options_;
   const KeyRing& keys_;
@@ -84,6 +96,7 @@ class Api final : public RequestHandler {
   Engine& engine_;
   const HttpMetrics& metrics_;
   boost::asio::thread_pool* text_pool_ = nullptr;
+  BatchService* batches_ = nullptr;
   std::atomic<bool> draining_{false};
 };
 

@@ -19,13 +19,28 @@ ServerOptions without_keys(ServerOptions options) {
 FrontEnd::FrontEnd(const ServerOptions& options, Engine& engine)
     : keys_(options.api_keys, options.api_key_file),
       log_(options.request_log.empty() ? nullptr : std::make_unique<RequestLog>(options.request_log)),
+      batches_(options.batch_dir.empty() ? nullptr
+                                         : std::make_unique<BatchService>(without_keys(options), engine, log_.get())),
       api_(without_keys(options), keys_, log_.get(), engine, metrics_),
       server_(without_keys(options), api_, metrics_) {
   api_.set_text_pool(server_.text_pool());
+  if (batches_) api_.set_batches(*batches_);
+}
+
+void FrontEnd::start() {
+  server_.start();
+  if (batches_) batches_->start();
+}
+
+void FrontEnd::stop() {
+  if (batches_) batches_->drain();
+  server_.stop();  // sessions wait for the batches' thread
+  if (batches_) batches_->stop();
 }
 
 void FrontEnd::drain() {
   api_.drain();
+  if (batches_) batches_->drain();
   server_.drain();
 }
 

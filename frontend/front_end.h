@@ -9,6 +9,7 @@
 #include "frontend/access/api_keys.h"
 #include "frontend/access/request_log.h"
 #include "frontend/api.h"
+#include "frontend/batch/service.h"
 #include "frontend/http/server.h"
 
 namespace echelon {
@@ -23,7 +24,7 @@ class FrontEnd {
   ~FrontEnd() { stop(); }
 
   /// Binds and serves. Throws Error(Part::frontend) naming the address and the cause.
-  void start() { server_.start(); }
+  void start();
   /// The first bound port (of use with port 0), 0 when there are Unix-domain sockets alone; after start.
   uint16_t port() const { return server_.port(); }
   /// Where it listens, with bound ports; after start.
@@ -36,14 +37,15 @@ class FrontEnd {
   /// True when every request has been answered in full; false when that took longer than `timeout`.
   bool wait_idle(std::chrono::milliseconds timeout) const { return server_.wait_idle(timeout); }
   /// Closes every connection, cancels what still runs in the engine, joins the threads.
-  void stop() { server_.stop(); }
+  void stop();
 
   const HttpMetrics& http_metrics() const { return metrics_; }
 
  private:
   HttpMetrics metrics_;
   KeyRing keys_;
-  std::unique_ptr<RequestLog> log_;  ///< null: none is kept
+  std::unique_ptr<RequestLog> log_;        ///< null: none is kept
+  std::unique_ptr<BatchService> batches_;  ///< null: there are none
   Api api_;
   HttpServer server_;
 };

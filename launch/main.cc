@@ -9,6 +9,7 @@
 #include "kernels/backend.h"
 #include "kernels/base/error.h"
 #include "kernels/cuda/devices.h"
+#include "launch/commands/batch.h"
 #include "launch/commands/completion.h"
 #include "launch/commands/plan.h"
 #include "launch/commands/serve.h"
@@ -21,6 +22,7 @@ namespace {
 constexpr char kUsage[] =
     "usage: echelon serve MODEL [options]   serve a model; start it on every rank with launch/run, mpirun or srun\n"
     "       echelon serve --help            its options\n"
+    "       echelon batch FILE -o OUTPUT --model MODEL [options]  answer a file of requests; started likewise\n"
     "       echelon plan MODEL [options]    which layouts hold a model, what a rank needs, how fast it is at best\n"
     "       echelon simulate MODEL [options]  what clients of a job that does not exist yet would see\n"
     "       echelon top URL [options]       watch a running server: its ranks, stages and micro-batches\n"
@@ -48,6 +50,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   const std::string command = arguments.empty() ? "" : arguments[0];
   if (command == "serve") return echelon::serve({arguments.begin() + 1, arguments.end()});
+  if (command == "batch") return echelon::batch({arguments.begin() + 1, arguments.end()});
   if (command == "top") return echelon::top({arguments.begin() + 1, arguments.end()});
   if (command == "completion") return echelon::completion({arguments.begin() + 1, arguments.end()});
   if (command == "plan") return echelon::plan({arguments.begin() + 1, arguments.end()});

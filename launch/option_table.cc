@@ -26,6 +26,7 @@ constexpr int kMaxLayers = 1024;
 constexpr int kMaxStartupTimeout = 86400;
 constexpr int64_t kMaxKvBlocks = int64_t{1} << 31;
 constexpr int64_t kMaxKvBytes = int64_t{1} << 46;
+constexpr int64_t kMaxDiskBytes = int64_t{1} << 50;
 
 constexpr std::string_view kComputeNames[] = {"auto", "int8", "bf16", "f32"};
 constexpr std::string_view kKvTypeNames[] = {"auto", "bfloat16", "float32", "int8"};
@@ -254,6 +255,22 @@ std::vector<OptionRow> server_rows(ServeOptions& options) {
   };
 }
 
+std::vector<OptionRow> batch_rows(ServeOptions& options) {
+  return {
+      text({.name = "batch-dir",
+            .value_name = "DIR",
+            .help = "/v1/files and /v1/batches, kept in this folder, for its owner alone; batches that had not ended "
+                    "go on; default: there are none"},
+           options.batch_dir),
+      bytes({.name = "batch-disk", .value_name = "BYTES", .help = "all files of --batch-dir together"},
+            options.batch_disk_bytes, {1, kMaxDiskBytes}),
+      integer({.name = "batch-running",
+               .value_name = "N",
+               .help = "sequences of batches that run at once, behind those of users; 0: an eighth of --max-num-seqs"},
+              options.batch_running, {0, kMaxSequences}),
+  };
+}
+
 }  // namespace
 
 std::vector<OptionRow> serve_rows(ServeOptions& options) {
@@ -262,7 +279,8 @@ std::vector<OptionRow> serve_rows(ServeOptions& options) {
                                     .help = "GGUF file, Hugging Face folder, or a name in a Hugging Face cache folder"},
                                    options.model)};
   rows.front().operand = true;
-  for (auto&& group : {layout_rows(options), engine_rows(options), server_rows(options), access_rows(options)})
+  for (auto&& group :
+       {layout_rows(options), engine_rows(options), server_rows(options), access_rows(options), batch_rows(options)})
     rows.insert(rows.end(), group.begin(), group.end());
   return rows;
 }

@@ -15,41 +15,44 @@ enum class ComputeChoice { automatic, int8, bf16, f32 };
 
 /// What `serve` was asked to do. A 0 that means "choose" says so; everything else is in range when parse_serve made it.
 struct ServeOptions {
-  std::string model;                          ///< GGUF file, Hugging Face folder or name in a Hugging Face cache folder
-  std::string served_model_name;              ///< empty: from the model's path
-  std::string host = "127.0.0.1";             ///< address the HTTP server binds
-  int port = 8000;                            ///< 0: any free port
-  std::vector<std::string> listen;            ///< in place of host and port; empty: those
-  std::string tls_cert, tls_key;              ///< PEM files; empty: no TLS
-  std::vector<std::string> api_keys;          ///< in clear
-  std::string api_key_file;                   ///< empty: none
-  int64_t limit_requests_per_min = 0;         ///< of each key; 0: any
-  int64_t limit_tokens_per_min = 0;           ///< likewise, of prompts and answers
-  std::string request_log;                    ///< file of a line for each request; empty: none
-  bool request_log_text = false;              ///< bodies, too
-  std::vector<std::string> cors_origins;      ///< pages that may ask; "*": any
-  bool require_api_key = true;                ///< a key is made when others reach the server and none is given
-  int tensor_parallel_size = 0;               ///< 0: choose
-  int pipeline_parallel_size = 0;             ///< 0: choose
-  int data_parallel_size = 0;                 ///< 0: choose
-  std::vector<int> pipeline_layer_partition;  ///< layers of each stage; empty: by cost
-  int max_model_len = 0;                      ///< prompt and output tokens; 0: the model's own
-  int max_num_seqs = 64;                      ///< sequences that run at once
-  int max_num_batched_tokens = 512;           ///< tokens in one micro-batch
-  int64_t num_kv_blocks = 0;                  ///< per replica; 0: from kv_cache_memory_bytes
-  int64_t kv_cache_memory_bytes = 0;          ///< per rank; 0: from the host's free memory
-  int itl_target_ms = 0;                      ///< 0: none
-  int max_in_flight = 0;                      ///< micro-batches; 0: as many as stages, 2 with one
-  int max_queue = 512;                        ///< requests that wait; more get 429
-  int prefix_cache_ttl_s = 0;                 ///< unused prefixes are forgotten after so long; 0: never
-  bool prefix_cache_per_key = true;           ///< API keys share no prefixes
-  std::map<std::string, int> tenant_weights;  ///< by `user`, or "key N"
-  std::string balance = "prefix";             ///< prefix, least-loaded, round-robin or latency
-  std::string batching = "continuous";        ///< continuous, dynamic or static
-  int max_batch_size = 0;                     ///< sequences of a batch; 0: max_num_seqs
-  int max_wait_ms = 50;                       ///< for a batch to become full, unless continuous
-  bool group_by_length = false;               ///< prompts of a batch are alike
-  int max_queue_time_s = 0;                   ///< requests that have not started by then get 429; 0: none
+  std::string model;                      ///< GGUF file, Hugging Face folder or name in a Hugging Face cache folder
+  std::string served_model_name;          ///< empty: from the model's path
+  std::string host = "127.0.0.1";         ///< address the HTTP server binds
+  int port = 8000;                        ///< 0: any free port
+  std::vector<std::string> listen;        ///< in place of host and port; empty: those
+  std::string tls_cert, tls_key;          ///< PEM files; empty: no TLS
+  std::vector<std::string> api_keys;      ///< in clear
+  std::string api_key_file;               ///< empty: none
+  int64_t limit_requests_per_min = 0;     ///< of each key; 0: any
+  int64_t limit_tokens_per_min = 0;       ///< likewise, of prompts and answers
+  std::string request_log;                ///< file of a line for each request; empty: none
+  bool request_log_text = false;          ///< bodies, too
+  std::vector<std::string> cors_origins;  ///< pages that may ask; "*": any
+  std::string batch_dir;                  ///< files and batches are kept here; empty: there are none
+  int64_t batch_disk_bytes = int64_t{10} << 30;  ///< of them together
+  int batch_running = 0;                         ///< their choices in the engine at once; 0: an eighth of max_num_seqs
+  bool require_api_key = true;                   ///< a key is made when others reach the server and none is given
+  int tensor_parallel_size = 0;                  ///< 0: choose
+  int pipeline_parallel_size = 0;                ///< 0: choose
+  int data_parallel_size = 0;                    ///< 0: choose
+  std::vector<int> pipeline_layer_partition;     ///< layers of each stage; empty: by cost
+  int max_model_len = 0;                         ///< prompt and output tokens; 0: the model's own
+  int max_num_seqs = 64;                         ///< sequences that run at once
+  int max_num_batched_tokens = 512;              ///< tokens in one micro-batch
+  int64_t num_kv_blocks = 0;                     ///< per replica; 0: from kv_cache_memory_bytes
+  int64_t kv_cache_memory_bytes = 0;             ///< per rank; 0: from the host's free memory
+  int itl_target_ms = 0;                         ///< 0: none
+  int max_in_flight = 0;                         ///< micro-batches; 0: as many as stages, 2 with one
+  int max_queue = 512;                           ///< requests that wait; more get 429
+  int prefix_cache_ttl_s = 0;                    ///< unused prefixes are forgotten after so long; 0: never
+  bool prefix_cache_per_key = true;              ///< API keys share no prefixes
+  std::map<std::string, int> tenant_weights;     ///< by `user`, or "key N"
+  std::string balance = "prefix";                ///< prefix, least-loaded, round-robin or latency
+  std::string batching = "continuous";           ///< continuous, dynamic or static
+  int max_batch_size = 0;                        ///< sequences of a batch; 0: max_num_seqs
+  int max_wait_ms = 50;                          ///< for a batch to become full, unless continuous
+  bool group_by_length = false;                  ///< prompts of a batch are alike
+  int max_queue_time_s = 0;                      ///< requests that have not started by then get 429; 0: none
   bool enable_prefix_caching = true;
   ComputeChoice compute = ComputeChoice::automatic;
   std::string kv_cache_dtype = "auto";  ///< auto, bfloat16, float32 or int8

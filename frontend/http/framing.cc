@@ -64,15 +64,14 @@ bool expects_continue(const RequestHeader& header) {
 }
 
 std::optional<RequestError> refusal_of(const boost::beast::error_code& error, bool line_complete,
-                                       const ServerOptions& options) {
+                                       const ServerOptions& options, size_t body_limit) {
   if (error == http::error::header_limit || error == http::error::buffer_overflow) {
     if (!line_complete) return http_refusal(414, "the request line is too long", "uri_too_long");
     return http_refusal(431, fmt::format("the request's header is longer than {} bytes", options.header_bytes),
                         "header_too_large");
   }
   if (error == http::error::body_limit)
-    return http_refusal(413, fmt::format("the request's body is longer than {} bytes", options.body_bytes),
-                        "body_too_large");
+    return http_refusal(413, fmt::format("the request's body is longer than {} bytes", body_limit), "body_too_large");
   if (error == http::error::bad_version) return bad("only HTTP/1.0 and HTTP/1.1 are spoken here");
   const bool left = error == http::error::end_of_stream || error == http::error::partial_message;
   if (left || error.category() != http::make_error_code(http::error::bad_method).category()) return std::nullopt;
@@ -90,6 +89,11 @@ std::optional<std::string> path_of(std::string_view target) {
   if (!parsed || (parsed->scheme() != "http" && parsed->scheme() != "https")) return std::nullopt;
   const std::string path(parsed->encoded_path());
   return path.empty() ? "/" : path;
+}
+
+std::string query_of(std::string_view target) {
+  const size_t begin = target.find('?'), end = std::min(target.find('#'), target.size());
+  return begin < end ? std::string(target.substr(begin + 1, end - begin - 1)) : std::string();
 }
 
 }  // namespace echelon

@@ -22,13 +22,15 @@ using RequestHeader = boost::beast::http::request_header<boost::beast::http::fie
 std::optional<RequestError> check_framing(const RequestHeader& header, const ServerOptions& options);
 
 /// What to answer when Beast's parser gives up; nothing when the client has left or stopped sending. `line_complete`:
-/// the request line had been read.
+/// the request line had been read. `body_limit`: what the parser was told.
 std::optional<RequestError> refusal_of(const boost::beast::error_code& error, bool line_complete,
-                                       const ServerOptions& options);
+                                       const ServerOptions& options, size_t body_limit);
 
 bool expects_continue(const RequestHeader& header);
 
 /// The path of an origin-form or absolute-form target, without the query; "*" for OPTIONS *; nothing when malformed.
 std::optional<std::string> path_of(std::string_view target);
+/// The query of a target that path_of() takes.
+std::string query_of(std::string_view target);
 
 }  // namespace echelon

@@ -21,9 +21,12 @@ struct HttpRequest {
   std::string id;               ///< ours, for logs and x-request-id
   std::string method;           ///< as sent, "GET"
   std::string path;             ///< percent-encoded, without the query
+  std::string query;            ///< percent-encoded, without the question mark
+  std::string argument;         ///< the part of the path that names something, decoded; by what answers
   std::string authorization;    ///< the field's value, or empty
   std::string api_key;          ///< likewise, of x-api-key
   std::string origin;           ///< likewise
+  std::string content_type;     ///< likewise
   std::string tenant;           ///< whose key it was; empty when none is asked for
   bool asks_preflight = false;  ///< Access-Control-Request-Method is there
   std::string body;
@@ -57,6 +60,8 @@ class RequestHandler {
   /// Runs on the session's strand; must not block it for long. Cancelled (terminal) when the client leaves. An
   /// exception is logged and answered with 500.
   virtual boost::asio::awaitable<HttpResponse> handle(HttpRequest request) = 0;
+  /// The longest body that a request with this header may bring; beyond: 413.
+  virtual size_t body_limit(const HttpRequest& header) const = 0;
   /// The answer to a request that is refused before it could be read in full, or that is not served.
   virtual HttpResponse refusal(const RequestError& error) const = 0;
   /// Once for every request that handle() was given, on the strand, when it has been answered or its client has left

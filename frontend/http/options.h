@@ -25,11 +25,15 @@ struct ServerOptions {
   bool request_log_text = false;             ///< bodies of requests and answers, too
   bool prefix_cache_per_key = true;          ///< keys share no prefixes
   std::vector<std::string> allowed_origins;  ///< CORS; empty: off; "*": any origin
+  std::string batch_dir;                     ///< files and batches are kept here; empty: there are none
+  int batch_running = 32;                    ///< choices of batches in the engine at once
+  int64_t batch_disk_bytes = 10ll << 30;     ///< of all files and results together
 
   size_t max_connections = 1024;         ///< beyond: 503 and close
   size_t header_bytes = 32 << 10;        ///< request line and fields; beyond: 431
   size_t target_bytes = 8 << 10;         ///< beyond: 414
   size_t body_bytes = 32 << 20;          ///< beyond: 413
+  size_t file_bytes = 100 << 20;         ///< of an upload, with its form; beyond: 413
   size_t total_body_bytes = 256 << 20;   ///< bodies of all connections together; beyond: 503
   size_t inline_body_bytes = 16 << 10;   ///< larger bodies are worked on by the text threads
   size_t logged_text_bytes = 1 << 20;    ///< of a body in the log of requests; the rest is left out

@@ -30,7 +30,7 @@ namespace http = boost::beast::http;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kReadBytes = 16 << 10;              ///< asked of the socket at once
-constexpr size_t kSlowestBytesPerSecond = 64 << 10;  ///< a large answer may take size / this longer
+constexpr size_t kSlowestBytesPerSecond = 64 << 10;  ///< a large body may take size / this longer
 constexpr int kMaxLingerReads = 4096;                ///< 64 MiB
 
 std::string http_date() {
@@ -164,12 +164,12 @@ asio::awaitable<Session::Incoming> Session::read_request(BodyReservation& reserv
 
   http::request_parser<http::string_body> parser;
   parser.header_limit(static_cast<std::uint32_t>(state_.options.header_bytes));
-  parser.body_limit(state_.options.body_bytes);
+  parser.body_limit(boost::none);  // it depends on the header
   stream_.expires_after(state_.options.header_timeout);
   const auto [header_error, header_count] = co_await http::async_read_header(stream_, buffer_, parser, kAwait);
   const auto& header = parser.get();
   if (header_error) {
-    incoming.error = refusal_of(header_error, !header.target().empty(), state_.options);
+    incoming.error = refusal_of(header_error, !header.target().empty(), state_.options, 0);
     co_return incoming;
   }
   incoming.version = header.version();
@@ -184,6 +184,7 @@ asio::awaitable<Session::Incoming> Session::read_request(BodyReservation& reserv
   request.authorization = field_value(header.base(), http::field::authorization);
   request.api_key = field_value(header.base(), "x-api-key");
   request.origin = field_value(header.base(), http::field::origin);
+  request.content_type = field_value(header.base(), http::field::content_type);
   request.asks_preflight = header.find(http::field::access_control_request_method) != header.end();
   const auto path = path_of(header.target());
   if (!path) {
@@ -191,18 +192,25 @@ asio::awaitable<Session::Incoming> Session::read_request(BodyReservation& reserv
     co_return incoming;
   }
   request.path = *path;
+  request.query = query_of(header.target());
 
-  stream_.expires_after(state_.options.body_timeout);
+  const size_t body_limit = state_.handler.body_limit(request), length = parser.content_length().value_or(0);
+  if (length > body_limit) {
+    incoming.error = refusal_of(http::error::body_limit, true, state_.options, body_limit);
+    co_return incoming;
+  }
+  parser.body_limit(body_limit);
+  stream_.expires_after(state_.options.body_timeout + std::chrono::seconds(length / kSlowestBytesPerSecond));
   if (expects_continue(header.base()) && !parser.is_done()) {
     const std::string line = "HTTP/1.1 100 Continue\r\n\r\n";
     const auto [error, count] = co_await asio::async_write(stream_, asio::buffer(line), kAwait);
     if (error) co_return incoming;
     state_.metrics.count_response(100);
   }
-  while (!parser.is_done()) {  // at most body_bytes, body_timeout
+  while (!parser.is_done()) {  // at most body_limit, body_timeout
     const auto [error, count] = co_await http::async_read_some(stream_, buffer_, parser, kAwait);
     if (error) {
-      incoming.error = refusal_of(error, true, state_.options);
+      incoming.error = refusal_of(error, true, state_.options, body_limit);
       co_return incoming;
     }
     if (!reservation.grow_to(parser.get().body().size())) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "launch/batch_options.h"
 #include "launch/completion.h"
 #include "launch/option_table.h"
 #include "launch/plan_options.h"
@@ -24,11 +25,13 @@ int completion(const std::vector<std::string>& arguments) {
     return asks_for_help ? 0 : kUsage;
   }
   ServeOptions serve;
+  BatchOptions batch;
   PlanOptions plan;
   SimulateOptions simulate;
   TopOptions top;
   const std::vector<CompletedCommand> commands{
       {.command = {.name = "serve", .rows = serve_rows(serve)}, .help = "serve a model"},
+      {.command = batch_command(batch), .help = "answer a file of requests"},
       {.command = plan_command(plan), .help = "which layouts hold a model"},
       {.command = simulate_command(simulate), .help = "what clients of a job would see"},
       {.command = top_command(top), .help = "watch a running server", .words = "http://127.0.0.1:8000"},

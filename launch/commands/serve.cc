@@ -1,274 +1,67 @@
 #include "launch/commands/serve.h"
 
 #include <fmt/format.h>
-#include <pthread.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
-#include <optional>
-#include <span>
-#include <thread>
 
-#include "engine/host_memory.h"
-#include "engine/model/open_model.h"
-#include "engine/planner/capacity.h"
-#include "engine/rank_runner.h"
-#include "engine/serving_engine.h"
 #include "frontend/front_end.h"
-#include "kernels/base/check.h"
 #include "kernels/base/log.h"
 #include "launch/commands/banner.h"
-#include "launch/engine_settings.h"
+#include "launch/commands/rank.h"
 #include "launch/generated_key.h"
 #include "launch/options.h"
 #include "launch/server_settings.h"
-#include "parallel/end_job.h"
-#include "parallel/job.h"
 
 namespace echelon {
 namespace {
 
-constexpr int kUsageExitCode = 2;
 constexpr std::chrono::milliseconds kLastAnswersTimeout{10'000};
-/// So long rank 0 may take to end the job after another rank has told it of a fault.
-constexpr std::chrono::milliseconds kFaultTimeout{3'000};
 
-/// Before MPI runs, the launcher's variables tell which rank this is, so that one rank speaks for all.
-bool speaks_for_all() {
-  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
-    if (const char* rank = std::getenv(variable)) return std::string_view(rank) == "0";
-  }
-  return true;
-}
-
-/// Everything of rank 0 that the other ranks do not have.
-struct Front {
-  std::unique_ptr<ServingEngine> engine;
-  std::unique_ptr<FrontEnd> front_end;
-  std::filesystem::path made_key_file;  ///< of a key that was made for this server; empty: none was
-};
-
-/// Bound before the weights are read: health says why the server is not ready yet.
-void start_front_end(Front& front, const ServeOptions& options, const std::string& host) {
-  ServerOptions server = server_options(options);
-  const std::string made_key = needs_api_key(options) ? random_api_key() : "";
-  if (!made_key.empty()) server.api_keys.push_back(made_key);
-  front.front_end = std::make_unique<FrontEnd>(server, *front.engine);
-  front.front_end->start();
-  if (!made_key.empty())  // named after the port, which may be known only now
-    front.made_key_file = write_api_key(made_key, host, front.front_end->port(), key_folders());
-}
-
-void print_banner(const ServeOptions& options, const Front& front, const Layout& layout, const std::string& host) {
-  const std::string text =
-      banner(options, *front.engine, layout,
-             {.host = host, .addresses = front.front_end->addresses(), .made_key_file = front.made_key_file});
-  std::fputs(text.c_str(), stderr);
-  std::fflush(stderr);
-}
-
-void stop_front_end(Front& front) {
-  front.front_end->wait_idle(kLastAnswersTimeout);
-  front.front_end->stop();
-  std::error_code ignored;
-  if (!front.made_key_file.empty()) std::filesystem::remove(front.made_key_file, ignored);
-}
-
-/// SIGTERM, SIGINT and SIGUSR1 drain; a second one of the first two ends the job at once. SIGHUP reads files again;
-/// where there are none it means that the terminal has gone, and drains (but under nohup). Only rank 0 acts on signals.
-class DrainOnSignal {
+/// The front end, and what is said when it is there.
+class ServeHead final : public Head {
  public:
-  /// Blocks the signals for this thread and those it starts from now on.
-  static void block() {
-    sigset_t set = signals();
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  /// Bound before the weights are read: health says why the server is not ready yet.
+  ServeHead(const ServeOptions& options, ServingEngine& engine, const Layout& layout, std::string host)
+      : options_(options), engine_(engine), layout_(layout), host_(std::move(host)) {
+    ServerOptions server = server_options(options_);
+    const std::string made_key = needs_api_key(options_) ? random_api_key() : "";
+    if (!made_key.empty()) server.api_keys.push_back(made_key);
+    front_end_ = std::make_unique<FrontEnd>(server, engine);
+    front_end_->start();
+    if (!made_key.empty())  // named after the port, which may be known only now
+      made_key_file_ = write_api_key(made_key, host_, front_end_->port(), key_folders());
   }
 
-  DrainOnSignal(Front& front, bool reloads) : thread_([this, &front, reloads] { wait(front, reloads); }) {}
-  ~DrainOnSignal() {
-    ended_ = true;
-    pthread_kill(thread_.native_handle(), SIGUSR1);
-    thread_.join();
+  void on_ready() override {
+    const std::string text =
+        banner(options_, engine_, layout_,
+               {.host = host_, .addresses = front_end_->addresses(), .made_key_file = made_key_file_});
+    std::fputs(text.c_str(), stderr);
+    std::fflush(stderr);
+  }
+
+  bool reloads() const override { return has_files(options_); }
+  void reload() override { front_end_->reload(); }
+  void drain() override { front_end_->drain(); }
+
+  int stop() override {
+    front_end_->wait_idle(kLastAnswersTimeout);
+    front_end_->stop();
+    std::error_code ignored;
+    if (!made_key_file_.empty()) std::filesystem::remove(made_key_file_, ignored);
+    return 0;
   }
 
  private:
-  static sigset_t signals() {
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGHUP}) sigaddset(&set, signal);
-    return set;
-  }
-
-  static bool hangup_is_ignored() {
-    struct sigaction action {};
-    sigaction(SIGHUP, nullptr, &action);
-    return action.sa_handler == SIG_IGN;
-  }
-
-  void wait(Front& front, bool reloads) {
-    const sigset_t set = signals();
-    for (bool draining = false;;) {
-      int signal = 0;
-      sigwait(&set, &signal);
-      if (ended_) return;
-      if (signal == SIGHUP && (reloads || hangup_is_ignored())) {
-        log::info("signal {}: reading files again", signal);
-        front.front_end->reload();
-        continue;
-      }
-      if (draining && (signal == SIGTERM || signal == SIGINT)) end_job("a second signal came while draining");
-      if (draining) continue;
-      draining = true;
-      log::info("signal {}: draining, new requests are refused", signal);
-      front.front_end->drain();
-      front.engine->drain();
-    }
-  }
-
-  std::atomic<bool> ended_{false};
-  std::thread thread_;
+  const ServeOptions& options_;
+  const ServingEngine& engine_;
+  const Layout& layout_;
+  const std::string host_;
+  std::unique_ptr<FrontEnd> front_end_;
+  std::filesystem::path made_key_file_;  ///< of a key that was made for this server; empty: none was
 };
-
-/// Hands messages to the parts of this rank they are for.
-ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, ControlChannel& control, int num_ranks) {
-  ControlChannel::Handlers handlers;
-  handlers.on_message = [&runner, engine, &control, num_ranks](int rank, ControlMessage message) {
-    switch (message.kind) {
-      case MessageKind::plan:
-      case MessageKind::masks:
-      case MessageKind::stop:
-        runner.push(std::move(message));
-        break;
-      case MessageKind::status:
-        if (engine && (rank != 0 || !is_start_order(message.payload))) {
-          engine->on_message(rank, std::move(message));
-        } else {
-          runner.push(std::move(message));
-        }
-        break;
-      case MessageKind::layers_done:
-      case MessageKind::result:
-        if (engine) engine->on_message(rank, std::move(message));
-        break;
-      case MessageKind::failure: {
-        const std::string cause(reinterpret_cast<const char*>(message.payload.data()), message.payload.size());
-        if (engine) {  // rank 0 speaks for all: the first cause that reaches it is the one that is printed
-          end_job_everywhere(control, num_ranks, cause);
-        } else {
-          leave_ended_job(control, num_ranks, cause);
-        }
-        break;
-      }
-      default:
-        break;
-    }
-  };
-  handlers.on_lost = [&runner, engine](int rank, const std::string& reason) {
-    if (engine) {
-      runner.abandon(fmt::format("rank {} is lost: {}", rank, reason));
-      engine->on_lost(rank, reason);
-    } else {
-      end_job_after_rank_0(fmt::format("rank {} is lost: {}", rank, reason));
-    }
-  };
-  return handlers;
-}
-
-/// Rank 0 ends the job with the message of the first rank that has one; when it does not, this rank does.
-void report_fault(ControlChannel& control, int rank, const std::string& host, const std::string& cause) {
-  const std::string text = fmt::format("rank {} on {}: {}", rank, host, cause);
-  const auto bytes = std::as_bytes(std::span(text));
-  control.send(0, {.kind = MessageKind::failure, .payload = {bytes.begin(), bytes.end()}});
-  std::this_thread::sleep_for(kFaultTimeout);
-  end_job(cause);
-}
-
-int ranks_on_host_of(const Job& job, int rank) {
-  const std::vector<int>& hosts = job.host_of_rank();
-  return static_cast<int>(std::count(hosts.begin(), hosts.end(), hosts[rank]));
-}
-
-/// The user's layout; without any part of it the planner's, which every rank computes from the same numbers. What is
-/// wrong with a model is no matter here: loading says it.
-LayoutSizes layout_of(Job& job, const ServeOptions& options, const EngineOptions& settings) {
-  const LayoutSizes wanted{
-      .dp = options.data_parallel_size, .tp = options.tensor_parallel_size, .pp = options.pipeline_parallel_size};
-  if (job.size() == 1 || wanted.dp + wanted.tp + wanted.pp > 0) return choose_layout(wanted, job.host_of_rank());
-  std::optional<OpenModel> model;
-  try {
-    model = open_model(options.model);
-  } catch (const Error&) {
-  }
-  const uint64_t rank_bytes = available_host_bytes() / static_cast<uint64_t>(ranks_on_host_of(job, job.rank()));
-  const RankHosts hosts{.host_of_rank = job.host_of_rank(),
-                        .rank_bytes = job.exchange_numbers("choosing a layout", model ? rank_bytes : 0)};
-  if (std::count(hosts.rank_bytes.begin(), hosts.rank_bytes.end(), 0u) > 0)
-    return choose_layout(wanted, job.host_of_rank());
-  try {
-    const ServedLayout layout = layout_to_serve(model->files, settings, hosts);
-    if (job.rank() == 0 && !layout.reason.empty()) log::info("{}", layout.reason);
-    return layout.sizes;
-  } catch (const Error&) {
-    return choose_layout(wanted, job.host_of_rank());
-  }
-}
-
-int serve_rank(Job& job, const ServeOptions& options) {
-  const int rank = job.rank(), ranks_on_host = ranks_on_host_of(job, rank);
-  const EngineOptions engine_settings = engine_options(options, ranks_on_host);
-  const Layout layout(layout_of(job, options, engine_settings), job.host_of_rank());
-  const Place place = layout.place(rank);
-
-  Front front;
-  const auto control = job.make_control();
-  const auto end_all = [&](const std::string& cause) { end_job_everywhere(*control, layout.num_ranks(), cause); };
-  if (rank == 0) {
-    front.engine = std::make_unique<ServingEngine>(
-        engine_settings, layout, *control,
-        ServingEngine::Callbacks{.on_ready = [&] { print_banner(options, front, layout, job.host_name(0)); },
-                                 .on_failure = end_all});
-    start_front_end(front, options, job.host_name(0));
-  }
-  const WaitTimes times{.spin_us = layout.num_ranks() * engine_settings.num_threads >
-                                           static_cast<int>(std::thread::hardware_concurrency())
-                                       ? 0
-                                       : -1};
-  const auto tensor_group = job.make_communicator(layout.tensor_group(place.dp, place.pp), times);
-  const auto replica_group = job.make_communicator(layout.replica(place.dp), times);
-  RankRunner runner(engine_settings, layout,
-                    {.rank = rank, .host = job.host_name(rank), .ranks_on_host = ranks_on_host}, *tensor_group,
-                    *replica_group, *control);
-  control->start(handlers(runner, front.engine.get(), *control, layout.num_ranks()));
-  std::unique_ptr<DrainOnSignal> signals;
-  if (rank == 0) {
-    front.engine->start();
-    signals = std::make_unique<DrainOnSignal>(front, has_files(options));
-  }
-  try {
-    runner.run();
-  } catch (const std::exception& error) {
-    if (rank == 0) {
-      end_all(error.what());
-    } else {
-      report_fault(*control, rank, job.host_name(rank), error.what());
-    }
-    for (;;) ::pause();  // the job is being ended
-  }
-  if (rank == 0) {
-    front.engine->wait_until_stopped();
-    stop_front_end(front);
-    signals.reset();
-  }
-  control->close();
-  job.finish();
-  if (rank == 0) log::info("drained, all ranks have ended");
-  return 0;
-}
 
 }  // namespace
 
@@ -289,17 +82,9 @@ int serve(const std::vector<std::string>& arguments) {
     for (const std::string& warning : invocation.warnings) log::warn("{}", warning);
   }
   const ServeOptions& options = invocation.options;
-  DrainOnSignal::block();
-  try {
-    const auto job =
-        start_job({.start_timeout_ms = options.startup_timeout_s * 1000, .interface = options.control_interface});
-    log::set_up(job->rank(), options.log_level);
-    return serve_rank(*job, options);
-  } catch (const std::exception& error) {
-    // Before the control channel stands, a fault is usually the same on every rank: rank 0 speaks.
-    if (process_rank() > 0) std::this_thread::sleep_for(kFaultTimeout);
-    end_job(error.what());
-  }
+  return run_job(options, [&](ServingEngine& engine, const Layout& layout, const Job& job) {
+    return std::make_unique<ServeHead>(options, engine, layout, job.host_name(0));
+  });
 }
 
 }  // namespace echelon

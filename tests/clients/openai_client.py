@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Uses a running server through the official `openai` client: models, chats, responses, completions, streams, structured
-answers, tools and typed errors.
+answers, tools, batches and typed errors.
 
 Exit code 0 when everything holds; otherwise 1 and one line that says what did not.
-Usage: openai_client.py --base-url http://127.0.0.1:8000/v1 --model NAME [--api-key KEY]
+The server needs --batch-dir. Usage: openai_client.py --base-url http://127.0.0.1:8000/v1 --model NAME [--api-key KEY]
 """
 import argparse
 import enum
 import json
 import re
 import sys
+import time
 import typing
 
 import openai
@@ -272,6 +273,54 @@ def check_tools(client, model):
             *ask, *response.output, {"type": "function_call_output", "call_id": item.call_id, "output": "12 degrees"}])
 
 
+def check_batches(client, model):
+    """A file, a batch of it, its answers, and what is refused."""
+    lines = [{"custom_id": f"id-{i}", "method": "POST", "url": "/v1/chat/completions",
+              "body": {"model": model, "messages": MESSAGES, "max_tokens": 3 + i, "temperature": 0}} for i in range(5)]
+    lines.append({**lines[0], "custom_id": "bad", "body": {"model": "no-such-model", "messages": MESSAGES}})
+    content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    file = client.files.create(file=("input \"1\".jsonl", content), purpose="batch")
+    check(file.bytes == len(content) and file.purpose == "batch" and file.filename.startswith("input"), f"file: {file}")
+    check(client.files.retrieve(file.id) == file and client.files.content(file.id).read() == content, "another file")
+    check(file.id in [entry.id for entry in client.files.list(limit=1)], "the file is not listed")
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h",
+                                  metadata={"name": "test"})
+    check(batch.metadata == {"name": "test"} and batch.status == "validating", f"created: {batch}")
+    for _ in range(600):
+        batch = client.batches.retrieve(batch.id)
+        if batch.status in ("completed", "failed", "expired", "cancelled"):
+            break
+        time.sleep(0.1)
+    counts = batch.request_counts
+    check((batch.status, counts.total, counts.completed, counts.failed) == ("completed", 6, 5, 1), f"ended: {batch}")
+    answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+    check([answer["custom_id"] for answer in answers] == [f"id-{i}" for i in range(5)], "answers are missing")
+    for i, answer in enumerate(answers):
+        said = openai.types.chat.ChatCompletion.model_validate(answer["response"]["body"])
+        alone = client.chat.completions.create(**lines[i]["body"])
+        check(said.choices[0].message == alone.choices[0].message, f"in the batch {said}, alone {alone}")
+    [refused] = map(json.loads, client.files.content(batch.error_file_id).text.splitlines())
+    check(refused["response"]["status_code"] == 404 and refused["custom_id"] == "bad", f"refused: {refused}")
+
+    second = client.batches.create(input_file_id=file.id, endpoint="/v1/completions", completion_window="24h")
+    for _ in range(600):
+        second = client.batches.retrieve(second.id)
+        if second.status != "validating":
+            break
+        time.sleep(0.1)
+    check(second.status == "failed" and second.errors.data[0].line == 1, f"another endpoint than its lines: {second}")
+    check([entry.id for entry in client.batches.list(limit=1)] == [second.id, batch.id], "the list, over two pages")
+    third = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    check(client.batches.cancel(third.id).status == "cancelling", "cancelled at once, a batch is cancelling")
+    error = expect(openai.ConflictError, "batch_not_cancellable", lambda: client.batches.cancel(batch.id))
+    check("completed" in error.message, f"the message is {error.message}")
+    expect(openai.NotFoundError, "not_found", lambda: client.batches.retrieve("batch_none"))
+    error = expect(openai.BadRequestError, None, lambda: client.files.create(file=content, purpose="fine-tune"))
+    check(error.param == "purpose", f"the parameter at fault is {error.param!r}")
+    check(client.files.delete(batch.output_file_id).deleted, "the output cannot be deleted")
+    expect(openai.NotFoundError, "not_found", lambda: client.files.content(batch.output_file_id))
+
+
 def check_errors(client, model, has_key):
     if has_key:
         expect(openai.AuthenticationError, "invalid_api_key",
@@ -303,10 +352,11 @@ def main():
         check_choosing(client, arguments.model)
         check_structured(client, arguments.model)
         check_tools(client, arguments.model)
+        check_batches(client, arguments.model)
         check_errors(client, arguments.model, bool(arguments.api_key))
     except openai.APIError as error:
         check(False, f"unexpected {type(error).__name__}: {error}")
-    print("openai client: models, chats, responses, completions, streams, lists of tokens, structured answers, tools and errors hold")
+    print("openai client: models, chats, responses, completions, streams, lists of tokens, structured answers, tools, batches and errors hold")
 
 
 if __name__ == "__main__":

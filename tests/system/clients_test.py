@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Official clients against a real server: tests/clients in tests/python_environment's Python."""
 import subprocess
+import tempfile
 import unittest
 
 import server as system
@@ -12,7 +13,9 @@ class Clients(unittest.TestCase):
     def test_clients(self):
         made = subprocess.run([system.ROOT / "tests/python_environment"], check=True, capture_output=True, text=True)
         python = made.stdout.strip()
-        arguments = ["-pp", "2", "--max-model-len", "2K"]
+        holder = tempfile.TemporaryDirectory(prefix="echelon-clients-")
+        self.addCleanup(holder.cleanup)
+        arguments = ["-pp", "2", "--max-model-len", "2K", "--batch-dir", holder.name]
         with system.Server("smollm2", num_ranks=2, arguments=arguments, api_key=API_KEY) as server:
             server.wait_ready()
             url = f"http://127.0.0.1:{server.port}"

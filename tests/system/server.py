@@ -90,19 +90,14 @@ class Stream:
         self.connection.close()
 
 
-class Server:
-    def __init__(self, model="smollm2", num_ranks=1, arguments=(), environment=None, api_key=None, port=None):
-        self.model = model_path(model) if model in MODEL_FILES else str(model)
+class Job:
+    """launch/run with some ranks of echelon; `arguments` begin with the command."""
+    def __init__(self, arguments, num_ranks=1, environment=None):
         self.num_ranks = num_ranks
-        self.port = port or free_port()
-        self.api_key = api_key
         self.mark = uuid.uuid4().hex
-        self.log_file = tempfile.NamedTemporaryFile(prefix="echelon-server-", suffix=".log")
-        command = [str(ROOT / "launch/run"), "-np", str(num_ranks), "--", "serve", self.model, "--host", "127.0.0.1",
-                   "--port", str(self.port), "--served-model-name", MODEL_NAME, *map(str, arguments)]
+        self.log_file = tempfile.NamedTemporaryFile(prefix="echelon-job-", suffix=".log")
+        command = [str(ROOT / "launch/run"), "-np", str(num_ranks), "--", *map(str, arguments)]
         variables = {**os.environ, MARK: self.mark, **(environment or {})}
-        if api_key:
-            variables["ECHELON_API_KEY"] = api_key
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log_file,
                                         stderr=subprocess.STDOUT, env=variables, start_new_session=True)
 
@@ -111,14 +106,17 @@ class Server:
 
     def __exit__(self, kind, error, trace):
         if kind is not None:
-            print(f"--- log of the server on port {self.port} ---\n{self.log()}--- end of log ---", flush=True)
+            print(f"--- log of {self} ---\n{self.log()}--- end of log ---", flush=True)
         self.kill()
         self.log_file.close()
+
+    def __str__(self):
+        return f"the job {self.process.pid}"
 
     # --- processes ---
 
     def processes(self):
-        """{pid: environment} of everything that was started for this server and still runs, zombies excepted."""
+        """{pid: environment} of everything that was started for this job and still runs, zombies excepted."""
         found = {}
         for entry in pathlib.Path("/proc").iterdir():
             if not entry.name.isdigit():
@@ -148,10 +146,6 @@ class Server:
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"launch/run still runs after {timeout_s} s") from None
 
-    def drain(self, timeout_s=60):
-        self.signal_rank(0, signal.SIGUSR1)
-        return self.wait_exit(timeout_s)
-
     def kill(self):
         for _ in range(100):
             left = self.processes()
@@ -163,12 +157,27 @@ class Server:
             if self.process.poll() is not None and not left:
                 return
             time.sleep(POLL_S)
-        raise RuntimeError(f"processes {sorted(self.processes())} of the server do not die")
-
-    # --- what it says ---
+        raise RuntimeError(f"processes {sorted(self.processes())} of the job do not die")
 
     def log(self):
         return pathlib.Path(self.log_file.name).read_text(errors="replace")
+
+
+class Server(Job):
+    def __init__(self, model="smollm2", num_ranks=1, arguments=(), environment=None, api_key=None, port=None):
+        self.model = model_path(model) if model in MODEL_FILES else str(model)
+        self.port = port or free_port()
+        self.api_key = api_key
+        variables = {**(environment or {}), **({"ECHELON_API_KEY": api_key} if api_key else {})}
+        super().__init__(["serve", self.model, "--host", "127.0.0.1", "--port", self.port, "--served-model-name",
+                          MODEL_NAME, *arguments], num_ranks, variables)
+
+    def __str__(self):
+        return f"the server on port {self.port}"
+
+    def drain(self, timeout_s=60):
+        self.signal_rank(0, signal.SIGUSR1)
+        return self.wait_exit(timeout_s)
 
     def headers(self):
         headers = {"Content-Type": "application/json"}

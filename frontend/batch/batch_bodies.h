@@ -1,0 +1,41 @@
+// OpenAI's shapes of files and batches: requests in, bodies out. Pure.
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "engine/request_error.h"
+#include "frontend/batch/store.h"
+
+namespace echelon {
+
+/// The form of POST /v1/files: purpose=batch and the file.
+struct Upload {
+  std::string file_name;
+  std::string_view content;  ///< of the body
+};
+RequestResult<Upload> parse_upload(std::string_view content_type, std::string_view body);
+
+/// Endpoint, input file and metadata of POST /v1/batches.
+RequestResult<Batch> parse_batch_request(std::string_view body);
+
+/// The query of a list.
+struct ListQuery {
+  std::string after;    ///< an id; empty: from the beginning
+  std::string purpose;  ///< empty: any
+  size_t limit = 0;
+  bool oldest_first = false;
+};
+RequestResult<ListQuery> parse_files_query(std::string_view query);
+RequestResult<ListQuery> parse_batches_query(std::string_view query);
+
+boost::json::object file_body(const StoredFile& file);
+boost::json::object deleted_file_body(const StoredFile& file);
+boost::json::object batch_body(const Batch& batch);
+/// {"object": "list", "data", "first_id", "last_id", "has_more"}
+boost::json::object page_body(boost::json::array data, bool has_more);
+
+}  // namespace echelon

@@ -1,0 +1,245 @@
+#include "launch/commands/rank.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <span>
+#include <thread>
+
+#include "engine/host_memory.h"
+#include "engine/model/open_model.h"
+#include "engine/planner/capacity.h"
+#include "engine/rank_runner.h"
+#include "kernels/base/check.h"
+#include "kernels/base/log.h"
+#include "launch/engine_settings.h"
+#include "parallel/end_job.h"
+
+namespace echelon {
+namespace {
+
+/// So long rank 0 may take to end the job after another rank has told it of a fault.
+constexpr std::chrono::milliseconds kFaultTimeout{3'000};
+
+/// SIGTERM, SIGINT and SIGUSR1 drain; a second one of the first two ends the job at once. SIGHUP reads files again;
+/// where there are none it means that the terminal has gone, and drains (but under nohup). Only rank 0 acts on signals.
+class DrainOnSignal {
+ public:
+  /// Blocks the signals for this thread and those it starts from now on.
+  static void block() {
+    sigset_t set = signals();
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  }
+
+  DrainOnSignal(Head& head, ServingEngine& engine) : thread_([this, &head, &engine] { wait(head, engine); }) {}
+  ~DrainOnSignal() {
+    ended_ = true;
+    pthread_kill(thread_.native_handle(), SIGUSR1);
+    thread_.join();
+  }
+
+ private:
+  static sigset_t signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGHUP}) sigaddset(&set, signal);
+    return set;
+  }
+
+  static bool hangup_is_ignored() {
+    struct sigaction action {};
+    sigaction(SIGHUP, nullptr, &action);
+    return action.sa_handler == SIG_IGN;
+  }
+
+  void wait(Head& head, ServingEngine& engine) {
+    const sigset_t set = signals();
+    for (bool draining = false;;) {
+      int signal = 0;
+      sigwait(&set, &signal);
+      if (ended_) return;
+      if (signal == SIGHUP && (head.reloads() || hangup_is_ignored())) {
+        log::info("signal {}: reading files again", signal);
+        head.reload();
+        continue;
+      }
+      if (draining && (signal == SIGTERM || signal == SIGINT)) end_job("a second signal came while draining");
+      if (draining) continue;
+      draining = true;
+      log::info("signal {}: draining, new requests are refused", signal);
+      head.drain();
+      engine.drain();
+    }
+  }
+
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
+};
+
+/// Hands messages to the parts of this rank they are for.
+ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, ControlChannel& control, int num_ranks) {
+  ControlChannel::Handlers handlers;
+  handlers.on_message = [&runner, engine, &control, num_ranks](int rank, ControlMessage message) {
+    switch (message.kind) {
+      case MessageKind::plan:
+      case MessageKind::masks:
+      case MessageKind::stop:
+        runner.push(std::move(message));
+        break;
+      case MessageKind::status:
+        if (engine && (rank != 0 || !is_start_order(message.payload))) {
+          engine->on_message(rank, std::move(message));
+        } else {
+          runner.push(std::move(message));
+        }
+        break;
+      case MessageKind::layers_done:
+      case MessageKind::result:
+        if (engine) engine->on_message(rank, std::move(message));
+        break;
+      case MessageKind::failure: {
+        const std::string cause(reinterpret_cast<const char*>(message.payload.data()), message.payload.size());
+        if (engine) {  // rank 0 speaks for all: the first cause that reaches it is the one that is printed
+          end_job_everywhere(control, num_ranks, cause);
+        } else {
+          leave_ended_job(control, num_ranks, cause);
+        }
+        break;
+      }
+      default:
+        break;
+    }
+  };
+  handlers.on_lost = [&runner, engine](int rank, const std::string& reason) {
+    if (engine) {
+      runner.abandon(fmt::format("rank {} is lost: {}", rank, reason));
+      engine->on_lost(rank, reason);
+    } else {
+      end_job_after_rank_0(fmt::format("rank {} is lost: {}", rank, reason));
+    }
+  };
+  return handlers;
+}
+
+/// Rank 0 ends the job with the message of the first rank that has one; when it does not, this rank does.
+void report_fault(ControlChannel& control, int rank, const std::string& host, const std::string& cause) {
+  const std::string text = fmt::format("rank {} on {}: {}", rank, host, cause);
+  const auto bytes = std::as_bytes(std::span(text));
+  control.send(0, {.kind = MessageKind::failure, .payload = {bytes.begin(), bytes.end()}});
+  std::this_thread::sleep_for(kFaultTimeout);
+  end_job(cause);
+}
+
+int ranks_on_host_of(const Job& job, int rank) {
+  const std::vector<int>& hosts = job.host_of_rank();
+  return static_cast<int>(std::count(hosts.begin(), hosts.end(), hosts[rank]));
+}
+
+/// The user's layout; without any part of it the planner's, which every rank computes from the same numbers. What is
+/// wrong with a model is no matter here: loading says it.
+LayoutSizes layout_of(Job& job, const ServeOptions& options, const EngineOptions& settings) {
+  const LayoutSizes wanted{
+      .dp = options.data_parallel_size, .tp = options.tensor_parallel_size, .pp = options.pipeline_parallel_size};
+  if (job.size() == 1 || wanted.dp + wanted.tp + wanted.pp > 0) return choose_layout(wanted, job.host_of_rank());
+  std::optional<OpenModel> model;
+  try {
+    model = open_model(options.model);
+  } catch (const Error&) {
+  }
+  const uint64_t rank_bytes = available_host_bytes() / static_cast<uint64_t>(ranks_on_host_of(job, job.rank()));
+  const RankHosts hosts{.host_of_rank = job.host_of_rank(),
+                        .rank_bytes = job.exchange_numbers("choosing a layout", model ? rank_bytes : 0)};
+  if (std::count(hosts.rank_bytes.begin(), hosts.rank_bytes.end(), 0u) > 0)
+    return choose_layout(wanted, job.host_of_rank());
+  try {
+    const ServedLayout layout = layout_to_serve(model->files, settings, hosts);
+    if (job.rank() == 0 && !layout.reason.empty()) log::info("{}", layout.reason);
+    return layout.sizes;
+  } catch (const Error&) {
+    return choose_layout(wanted, job.host_of_rank());
+  }
+}
+
+int run_rank(Job& job, const ServeOptions& options, const MakeHead& make_head) {
+  const int rank = job.rank(), ranks_on_host = ranks_on_host_of(job, rank);
+  const EngineOptions engine_settings = engine_options(options, ranks_on_host);
+  const Layout layout(layout_of(job, options, engine_settings), job.host_of_rank());
+  const Place place = layout.place(rank);
+
+  std::unique_ptr<ServingEngine> engine;
+  std::unique_ptr<Head> head;
+  const auto control = job.make_control();
+  const auto end_all = [&](const std::string& cause) { end_job_everywhere(*control, layout.num_ranks(), cause); };
+  if (rank == 0) {
+    engine = std::make_unique<ServingEngine>(
+        engine_settings, layout, *control,
+        ServingEngine::Callbacks{.on_ready = [&] { head->on_ready(); }, .on_failure = end_all});
+    head = make_head(*engine, layout, job);
+  }
+  const WaitTimes times{.spin_us = layout.num_ranks() * engine_settings.num_threads >
+                                           static_cast<int>(std::thread::hardware_concurrency())
+                                       ? 0
+                                       : -1};
+  const auto tensor_group = job.make_communicator(layout.tensor_group(place.dp, place.pp), times);
+  const auto replica_group = job.make_communicator(layout.replica(place.dp), times);
+  RankRunner runner(engine_settings, layout,
+                    {.rank = rank, .host = job.host_name(rank), .ranks_on_host = ranks_on_host}, *tensor_group,
+                    *replica_group, *control);
+  control->start(handlers(runner, engine.get(), *control, layout.num_ranks()));
+  std::unique_ptr<DrainOnSignal> signals;
+  if (rank == 0) {
+    engine->start();
+    signals = std::make_unique<DrainOnSignal>(*head, *engine);
+  }
+  try {
+    runner.run();
+  } catch (const std::exception& error) {
+    if (rank == 0) {
+      end_all(error.what());
+    } else {
+      report_fault(*control, rank, job.host_name(rank), error.what());
+    }
+    for (;;) ::pause();  // the job is being ended
+  }
+  int code = 0;
+  if (rank == 0) {
+    engine->wait_until_stopped();
+    code = head->stop();
+    signals.reset();
+  }
+  control->close();
+  job.finish();
+  if (rank == 0) log::info("drained, all ranks have ended");
+  return code;
+}
+
+}  // namespace
+
+bool speaks_for_all() {
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
+    if (const char* rank = std::getenv(variable)) return std::string_view(rank) == "0";
+  }
+  return true;
+}
+
+int run_job(const ServeOptions& options, const MakeHead& make_head) {
+  DrainOnSignal::block();
+  try {
+    const auto job =
+        start_job({.start_timeout_ms = options.startup_timeout_s * 1000, .interface = options.control_interface});
+    log::set_up(job->rank(), options.log_level);
+    return run_rank(*job, options, make_head);
+  } catch (const std::exception& error) {
+    // Before the control channel stands, a fault is usually the same on every rank: rank 0 speaks.
+    if (process_rank() > 0) std::this_thread::sleep_for(kFaultTimeout);
+    end_job(error.what());
+  }
+}
+
+}  // namespace echelon

@@ -1,0 +1,41 @@
+// One rank of a job from start to end, for every command that runs a model: rank 0 has a head, which gives the engine
+// its requests.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "engine/serving_engine.h"
+#include "launch/options.h"
+#include "parallel/job.h"
+
+namespace echelon {
+
+inline constexpr int kUsageExitCode = 2;
+
+/// What rank 0 does beside the engine. Does not outlive it.
+class Head {
+ public:
+  virtual ~Head() = default;
+  /// The engine takes requests. On its thread: does not wait.
+  virtual void on_ready() = 0;
+  /// Is there anything that SIGHUP reads again? Where not, it drains.
+  virtual bool reloads() const = 0;
+  virtual void reload() = 0;
+  /// No new requests; the engine is told afterwards. On the thread of signals.
+  virtual void drain() = 0;
+  /// The engine has stopped. Returns the exit code.
+  virtual int stop() = 0;
+};
+
+/// Before the weights are read. What is thrown ends the job with its message. All outlive the head.
+using MakeHead = std::function<std::unique_ptr<Head>(ServingEngine& engine, const Layout& layout, const Job& job)>;
+
+/// Before MPI runs, the launcher's variables tell which rank this is, so that one rank speaks for all.
+bool speaks_for_all();
+
+/// Starts the job, runs this rank and returns the exit code; a fault of the job ends the process by end_job(). A head
+/// is made on rank 0 alone.
+int run_job(const ServeOptions& options, const MakeHead& make_head);
+
+}  // namespace echelon
