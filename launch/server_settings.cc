@@ -8,7 +8,8 @@
 namespace echelon {
 namespace {
 
-/// A batch's sequences slow every step that a user's are in. On CPUs an eighth already gives batches their speed.
+/// A batch's sequences slow every step that a user's are in. On CPUs an eighth already gives batches most of their
+/// speed.
 constexpr int kBatchShare = 8;
 
 }  // namespace
