@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Uses a running server through LiteLLM's `openai/` provider: completions and chats, whole, streamed and concurrent, and errors as its types.
+"""Uses a running server through LiteLLM's `openai/` provider: completions, chats and responses, whole, streamed and concurrent, and errors
+as its types; and through its `anthropic/`.
 
 Exit code 0 when everything holds; otherwise 1 and one line that says what did not.
 Usage: litellm_client.py --base-url http://127.0.0.1:8000/v1 --model NAME [--api-key KEY]
@@ -76,6 +77,18 @@ def check_text_completions(settings):
     check(len(several.choices) == 2 and several.choices[0].text == text, f"two prompts: {several}")
 
 
+def check_other_endpoints(settings, text):
+    """/v1/responses and, through LiteLLM's `anthropic/`, /v1/messages say what the chat said."""
+    common = dict(temperature=0, api_key=settings["api_key"], timeout=settings["timeout"])
+    response = litellm.responses(model=settings["model"], input=MESSAGES, max_output_tokens=MAX_TOKENS,
+                                 api_base=settings["api_base"], **common)
+    check(response.output[0].content[0].text.startswith(text), f"the response is {response}")  # it asks for 16 tokens at least
+    model = settings["model"].replace("openai/", "anthropic/")
+    root = settings["api_base"].removesuffix("/v1")
+    message = litellm.completion(model=model, messages=MESSAGES, max_tokens=MAX_TOKENS, api_base=root, **common)
+    check(message.choices[0].message.content == text, f"the message is {message}")
+
+
 def check_errors(settings, has_key):
     def ask(**other):
         return lambda: litellm.completion(**{**settings, "messages": MESSAGES, **other})
@@ -102,8 +115,9 @@ def main():
     text = check_chats(settings)
     asyncio.run(check_concurrent(settings, text))
     check_text_completions(settings)
+    check_other_endpoints(settings, text)
     check_errors(settings, bool(arguments.api_key))
-    print("litellm client: chats, completions, streams, concurrent requests and errors hold")
+    print("litellm client: chats, completions, responses, messages, streams, concurrent requests and errors hold")
 
 
 if __name__ == "__main__":
