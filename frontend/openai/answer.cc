@@ -135,7 +135,7 @@ void Answer::add_to_choice(size_t prompt, const OutputEvent& event, Effects& eff
     if (choice.has_output() && !more_to_come) emit(index, effects);
   }
   if (!choice.finished() && event.finish) {
-    if (hides_last && !setup_.echo_only) choice.add_hidden(event.tokens.back().token);
+    if (hides_last && !setup_.echo_only) choice.add_hidden(event.tokens.back());
     choice.finish(setup_.echo_only ? FinishReason::length : *event.finish, event.stop_token);
   }
   if (choice.finished()) {

@@ -119,9 +119,12 @@ Choice::Step Choice::add(const OutputToken& token) {
   return Step::stop_string_found;
 }
 
-void Choice::add_hidden(TokenId token) {
+void Choice::add_hidden(const OutputToken& token) {
   ++num_tokens_;
-  piece_.token_ids.emplace_back(token);
+  piece_.token_ids.emplace_back(token.token);
+  const int num_top = params_.sampling.num_logprobs;
+  if (shape_ == Shape::completion && num_top >= 0 && params_.shows_logprobs && token.logprob)
+    completion_logprobs_.add(token.token, token.logprob, num_top, num_decoded_characters_, tokenizer_);
 }
 
 void Choice::finish(FinishReason reason, std::optional<TokenId> stop_token) {

@@ -42,8 +42,8 @@ class Choice {
   enum class Step { go_on, stop_string_found };
   /// A token that is shown.
   Step add(const OutputToken& token);
-  /// The token that ended the choice: counted, but not shown as text.
-  void add_hidden(TokenId token);
+  /// The token that ended the choice: counted, but not shown as text; a completion lists its log-probability.
+  void add_hidden(const OutputToken& token);
   /// The engine has ended the choice: held-back text is released.
   void finish(FinishReason reason, std::optional<TokenId> stop_token);
 

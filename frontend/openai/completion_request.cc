@@ -1,5 +1,5 @@
 // The completions endpoint's own parameters: prompt, echo and logprobs.
-// OpenAI's logprobs is a number here, not a boolean as in chats.
+// OpenAI's logprobs is a number here, not a boolean as in chats; true counts as 1, as with vLLM.
 #include "frontend/openai/completion_request.h"
 
 #include <fmt/format.h>
@@ -55,6 +55,13 @@ RequestResult<std::vector<PromptInput>> read_prompts(const json::value& value, i
 
 namespace {
 
+/// A number, or true from clients that send to both endpoints alike (promptfoo).
+void read_logprobs(JsonReader& reader, SamplingParams& sampling) {
+  const json::value* value = reader.find("logprobs");
+  if (value == nullptr || !value->is_bool()) return reader.read("logprobs", sampling.num_logprobs, 0, kMaxLogprobs);
+  if (value->get_bool()) sampling.num_logprobs = 1;
+}
+
 /// The engine makes best_of choices; the n with the largest mean log-probability are returned.
 void read_best_of(JsonReader& reader, GenerationParams& params) {
   int best_of = params.num_choices;
@@ -82,7 +89,7 @@ RequestResult<CompletionRequest> parse_completion_request(const json::object& bo
   request.echo_only = request.echo && params.max_tokens == 0;
   if (request.echo_only) params.max_tokens = 1;
   reader.read("add_special_tokens", request.add_special_tokens);
-  reader.read("logprobs", params.sampling.num_logprobs, 0, kMaxLogprobs);
+  read_logprobs(reader, params.sampling);
   if (request.echo)
     params.sampling.num_prompt_logprobs = std::max(params.sampling.num_prompt_logprobs, params.sampling.num_logprobs);
   read_best_of(reader, params);

@@ -181,6 +181,24 @@ TEST(Answer, EchoRepeatsThePromptWithItsLogprobs) {
   EXPECT_EQ(body.at("usage").at("prompt_tokens_details").at("cached_tokens"), 1);
 }
 
+/// lm-eval takes the log-probabilities of a prompt as all but the last entry: the answer's token must always have one.
+TEST(Answer, ACompletionsLogprobsHaveAnEntryForTheStopToken) {
+  Answer answer(completion_setup(R"({"prompt":"ab","echo":true,"max_tokens":1,"logprobs":1,"seed":1})"));
+  OutputEvent event = tokens_event({testing::kEndToken}, FinishReason::stop);
+  event.prompt_logprobs.push_back({.token = 'b', .logprob = -3.0f, .rank = 4, .top = {{'z', -0.125f}}});
+  answer.add(0, std::move(event));
+  const auto body = answer.body();
+  EXPECT_EQ(choice_of(body).at("text"), "ab");
+  const auto& logprobs = choice_of(body).at("logprobs").as_object();
+  EXPECT_EQ(json::serialize(logprobs.at("token_logprobs")), json::serialize(json::array{nullptr, -3.0, -0.5}));
+  EXPECT_EQ(json::serialize(logprobs.at("text_offset")), "[0,1,2]");
+  for (const auto& [name, list] : logprobs) EXPECT_EQ(list.as_array().size(), 3u) << name;
+
+  Answer chat(chat_setup(R"(,"logprobs":true)"));
+  chat.add(0, tokens_event({'a', testing::kEndToken}, FinishReason::stop));
+  EXPECT_EQ(choice_of(chat.body()).at("logprobs").at("content").as_array().size(), 1u) << "a chat has its text's alone";
+}
+
 TEST(Answer, PromptLogprobsAreThoseOfVllm) {
   const auto event = [] {
     OutputEvent made = tokens_event(letters("c"), FinishReason::length);

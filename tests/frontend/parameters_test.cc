@@ -181,7 +181,7 @@ constexpr BadCase kBadInCompletion[] = {
     {R"("max_tokens":0)", "max_tokens"},
     {R"("logprobs":21)", "logprobs"},
     {R"("logprobs":-1)", "logprobs"},
-    {R"("logprobs":true)", "logprobs"},
+    {R"("logprobs":"1")", "logprobs"},
     {R"("echo":"a")", "echo"},
     {R"("prompt":null)", "prompt"},
     {R"("prompt":[])", "prompt"},
@@ -340,6 +340,14 @@ TEST(Parameters, IntegersMayBeWrittenAsFloats) {
   ASSERT_TRUE(result.has_value()) << result.error().message;
   EXPECT_EQ(result->params.sampling.max_tokens, 5);
   EXPECT_EQ(result->params.num_choices, 2);
+}
+
+TEST(Parameters, LogprobsOfACompletionMayBeTrueForOne) {
+  const auto on = completion(R"("logprobs":true,"echo":true)"), off = completion(R"("logprobs":false)");
+  ASSERT_TRUE(on.has_value() && off.has_value());
+  EXPECT_EQ(on->params.sampling.num_logprobs, 1);
+  EXPECT_EQ(on->params.sampling.num_prompt_logprobs, 1);
+  EXPECT_EQ(off->params.sampling.num_logprobs, -1);
 }
 
 TEST(Parameters, DefaultsComeFromTheModel) {
