@@ -267,8 +267,8 @@ RequestResult<std::shared_ptr<const ModelInfo>> Api::loaded_model() const {
 }
 
 template <typename Function>
-asio::awaitable<std::invoke_result_t<Function&>> Api::text_work(size_t body_bytes, Function function) {
-  if (body_bytes <= options_.inline_body_bytes || text_pool_ == nullptr) co_return function();
+asio::awaitable<std::invoke_result_t<Function&>> Api::text_work(bool is_much, Function function) {
+  if (!is_much || text_pool_ == nullptr) co_return function();
   co_return co_await offload(*text_pool_, std::move(function));
 }
 
@@ -306,7 +306,7 @@ asio::awaitable<HttpResponse> Api::answer_text(HttpRequest request, AnswerText a
   const auto model = loaded_model();
   if (model.has_error()) co_return refusal(model.error());
   auto work = [&] { return answer(request.body, **model); };
-  const auto body = co_await text_work(request.body.size(), work);
+  const auto body = co_await text_work(is_large(request.body), work);
   if (body.has_error()) co_return refusal(body.error());
   co_return json_response(*body);
 }
@@ -315,11 +315,11 @@ asio::awaitable<HttpResponse> Api::generate(HttpRequest request, const ModelEndp
   const auto model = loaded_model();
   if (model.has_error()) co_return refusal(model.error());
   auto work = [&] { return endpoint.prepare(request.body, *model); };
-  auto prepared = co_await text_work(request.body.size(), work);
+  auto prepared = co_await text_work(is_large(request.body), work);
   if (prepared.has_error()) co_return refusal(prepared.error());
   auto compile = [&] { return compile_output_format(prepared->params, **model); };
-  const size_t work_bytes = is_output_format_compiled(prepared->params, **model) ? 0 : kMaxGrammarText;
-  if (const auto error = co_await text_work(work_bytes, compile)) co_return refusal(*error);
+  const bool is_new = !is_output_format_compiled(prepared->params, **model);
+  if (const auto error = co_await text_work(is_new, compile)) co_return refusal(*error);
   begin_answer(endpoint, std::move(request.tenant), *prepared);
   const bool streams = prepared->params.stream;
   const auto strand = co_await asio::this_coro::executor;

@@ -81,8 +81,10 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> limited(Endpoint endpoint, HttpRequest request, KeyLimits limits);
   RequestResult<std::shared_ptr<const ModelInfo>> loaded_model() const;
 
+  bool is_large(std::string_view body) const { return body.size() > options_.inline_body_bytes; }
+  /// On a text thread when it is much.
   template <typename Function>
-  boost::asio::awaitable<std::invoke_result_t<Function&>> text_work(size_t body_bytes, Function function);
+  boost::asio::awaitable<std::invoke_result_t<Function&>> text_work(bool is_much, Function function);
   template <typename Work>
   boost::asio::awaitable<HttpResponse> with_batches(Work work);
   using AnswerText = RequestResult<boost::json::object> (*)(std::string_view body, const ModelInfo& model);

@@ -145,6 +145,15 @@ std::string text_of(const Decimal& decimal) {
                      decimal.fraction);
 }
 
+void tighten(std::optional<NumberBound>& bound, const NumberBound& other, bool is_least) {
+  const int order = bound ? compare(other.value, bound->value) : 0;
+  if (!bound || (is_least ? order > 0 : order < 0)) {
+    bound = other;
+  } else if (order == 0) {
+    bound->exclusive |= other.exclusive;
+  }
+}
+
 bool contains(const NumberRange& range, const Decimal& value) {
   if (range.integer && !value.fraction.empty()) return false;
   const auto is_beyond = [&](const std::optional<NumberBound>& bound, int direction) {

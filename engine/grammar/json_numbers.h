@@ -31,6 +31,9 @@ struct NumberBound {
   bool exclusive = false;
 };
 
+/// Makes `bound` the stricter of two. is_least: bounds from below.
+void tighten(std::optional<NumberBound>& bound, const NumberBound& other, bool is_least);
+
 struct NumberRange {
   bool integer = false;  ///< written without a point
   std::optional<NumberBound> least, greatest;
