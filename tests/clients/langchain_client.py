@@ -26,9 +26,7 @@ class TestEchelon(ChatModelIntegrationTests):
                 "temperature": 0, "frequency_penalty": 0.5, "seed": 7, "max_tokens": 200,
                 "stream_usage": True}  # which ChatOpenAI leaves out for servers that are not OpenAI's
 
-    # What the server does not have: tools, images, sound, files. It serves one model, so that none can be chosen instead.
-    has_tool_calling = False
-    has_tool_choice = False
+    # What the server does not have: images, sound, files. It serves one model, so that none can be chosen instead.
     supports_image_inputs = False
     supports_model_override = False
 
@@ -48,9 +46,13 @@ class TestEchelon(ChatModelIntegrationTests):
     def test_json_mode(self, model):
         super().test_json_mode(model)
 
-    @pytest.mark.xfail(strict=True, reason="ChatOpenAI turns a class of pydantic 1 into a tool, and there are no tools yet")
-    def test_structured_output_pydantic_2_v1(self, model):
-        super().test_structured_output_pydantic_2_v1(model)
+    @pytest.mark.xfail(strict=True, reason="a model of 135M makes the one call twice")
+    def test_tool_calling_with_no_arguments(self, model):
+        super().test_tool_calling_with_no_arguments(model)
+
+    @pytest.mark.xfail(strict=True, reason="a model of 135M calls nothing of itself")
+    def test_agent_loop(self, model):
+        super().test_agent_loop(model)
 
 
 def main():
