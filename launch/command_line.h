@@ -43,8 +43,8 @@ Environment process_environment();
 std::string environment_name(const std::string& option_name);
 
 /// `arguments`: what follows the command's name. Flags win over environment over file over presets. Throws
-/// Error(Part::launch) that names the flag, variable or FILE:LINE and what would be right. The operand may be missing only
-/// when help or print_config is set. With help the rows are not touched.
+/// Error(Part::launch) that names the flag, variable or FILE:LINE and what would be right. The operand may be missing
+/// only when help or print_config is set. With help the rows are not touched.
 Invocation parse_command(const Command& command, const std::vector<std::string>& arguments,
                          const Environment& environment);
 

@@ -71,4 +71,18 @@ OptionRow bytes(Words words, int64_t& target, Range range) {
   return row;
 }
 
+OptionRow client_key_row(std::string& target) {
+  OptionRow row = base_row({.name = "api-key",
+                            .value_name = "KEY",
+                            .help = "sent to the server, where something in front of it asks for one. Other users of "
+                                    "the host can read flags: prefer ECHELON_API_KEY"},
+                           OptionShape::list);
+  row.set = [&target](std::span<const std::string> values) {
+    for (const std::string& value : values) check_text(value);
+    target = values.front();
+  };
+  row.get = [&target] { return target.empty() ? "[]" : "[\"***\"]"; };
+  return row;
+}
+
 }  // namespace echelon

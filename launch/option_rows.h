@@ -50,6 +50,8 @@ OptionRow text(Words words, std::string& target);
 OptionRow choice(Words words, std::string& target, std::span<const std::string_view> names);
 OptionRow boolean(Words words, bool& target);
 OptionRow bytes(Words words, int64_t& target, Range range);
+/// --api-key of a client. The server's own variable may hold several: any of them opens it.
+OptionRow client_key_row(std::string& target);
 
 template <class Int>
 OptionRow integer(Words words, Int& target, Range range, bool suffixes = false) {

@@ -5,21 +5,6 @@ namespace {
 
 constexpr Range kIntervals{1, 3600};
 
-/// The server's own variable may hold several keys: any of them opens it.
-OptionRow api_key_row(std::string& target) {
-  OptionRow row = base_row({.name = "api-key",
-                            .value_name = "KEY",
-                            .help = "sent to the server, where something in front of it asks for one. Other users of "
-                                    "the host can read flags: prefer ECHELON_API_KEY"},
-                           OptionShape::list);
-  row.set = [&target](std::span<const std::string> values) {
-    for (const std::string& value : values) check_text(value);
-    target = values.front();
-  };
-  row.get = [&target] { return target.empty() ? "[]" : "[\"***\"]"; };
-  return row;
-}
-
 std::vector<OptionRow> top_rows(TopOptions& options) {
   std::vector<OptionRow> rows{
       text({.name = "url", .value_name = "URL", .help = "the address of a server, such as http://127.0.0.1:8000"},
@@ -27,7 +12,7 @@ std::vector<OptionRow> top_rows(TopOptions& options) {
       integer({.name = "interval", .value_name = "S", .help = "seconds between two looks"}, options.interval,
               kIntervals),
       boolean({.name = "once", .value_name = "", .help = "print one interval as plain text and exit"}, options.once),
-      api_key_row(options.api_key),
+      client_key_row(options.api_key),
   };
   rows.front().operand = true;
   return rows;

@@ -14,7 +14,7 @@
 #include <optional>
 
 #include "kernels/base/error.h"
-#include "launch/top/http_get.h"
+#include "launch/client/http_client.h"
 #include "launch/top/snapshot.h"
 #include "launch/top/view.h"
 #include "launch/top_options.h"

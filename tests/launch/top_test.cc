@@ -10,7 +10,7 @@
 #include "frontend/metrics/exposition.h"
 #include "frontend/metrics/pipeline_body.h"
 #include "kernels/base/error.h"
-#include "launch/top/http_get.h"
+#include "launch/client/http_client.h"
 #include "launch/top/line.h"
 #include "launch/top/metrics_text.h"
 #include "launch/top/snapshot.h"
