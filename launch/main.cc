@@ -10,6 +10,7 @@
 #include "kernels/base/error.h"
 #include "kernels/cuda/devices.h"
 #include "launch/commands/batch.h"
+#include "launch/commands/bench.h"
 #include "launch/commands/chat.h"
 #include "launch/commands/completion.h"
 #include "launch/commands/plan.h"
@@ -27,6 +28,7 @@ constexpr char kUsage[] =
     "       echelon plan MODEL [options]    which layouts hold a model, what a rank needs, how fast it is at best\n"
     "       echelon simulate MODEL [options]  what clients of a job that does not exist yet would see\n"
     "       echelon top URL [options]       watch a running server: its ranks, stages and micro-batches\n"
+    "       echelon bench URL [options]     measure a running server\n"
     "       echelon chat URL [options]      a conversation with a running server\n"
     "       echelon completion SHELL        complete commands and options in bash, zsh or fish\n"
     "       echelon version\n";
@@ -54,6 +56,7 @@ int main(int argc, char** argv) {
   if (command == "serve") return echelon::serve({arguments.begin() + 1, arguments.end()});
   if (command == "batch") return echelon::batch({arguments.begin() + 1, arguments.end()});
   if (command == "top") return echelon::top({arguments.begin() + 1, arguments.end()});
+  if (command == "bench") return echelon::bench({arguments.begin() + 1, arguments.end()});
   if (command == "chat") return echelon::chat({arguments.begin() + 1, arguments.end()});
   if (command == "completion") return echelon::completion({arguments.begin() + 1, arguments.end()});
   if (command == "plan") return echelon::plan({arguments.begin() + 1, arguments.end()});

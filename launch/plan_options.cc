@@ -9,6 +9,7 @@
 #include "kernels/base/error.h"
 #include "kernels/base/limits.h"
 #include "launch/option_table.h"
+#include "launch/sweep_rows.h"
 
 namespace echelon {
 namespace {
@@ -17,9 +18,7 @@ constexpr int kMaxConcurrency = 1 << 20;
 constexpr int64_t kMaxMemory = int64_t{1} << 46;
 constexpr int64_t kMaxRate = int64_t{1} << 60;
 constexpr double kMaxPrice = 1e6;
-constexpr double kMaxRequestRate = 1e6;
 constexpr int kMaxRequests = 1 << 20;
-constexpr size_t kMaxSweep = 64;
 
 OptionRow device_row(std::string& target) {
   std::vector<std::string_view> names{"cpu"};
@@ -80,40 +79,6 @@ std::vector<OptionRow> own_rows(PlanOptions& options) {
       price_row(options.cost_per_gpu_hour),
       boolean({.name = "json", .value_name = "", .help = "print the plan as JSON"}, options.json),
   };
-}
-
-OptionRow concurrencies_row(std::vector<int>& target) {
-  OptionRow row = base_row({.name = "sweep-concurrency",
-                            .value_name = "N,N,..",
-                            .help = "clients, each with one request at a time: a row of the table for each"},
-                           OptionShape::list);
-  row.set = [&target](std::span<const std::string> values) {
-    target = parse_integer_list(values, {1, kMaxConcurrency}, kMaxSweep);
-  };
-  row.get = [&target] { return fmt::format("[{}]", fmt::join(target, ", ")); };
-  return row;
-}
-
-OptionRow rates_row(std::vector<double>& target) {
-  OptionRow row = base_row({.name = "sweep-rate",
-                            .value_name = "R,R,..",
-                            .help = "requests a second, at random: a row of the table for each"},
-                           OptionShape::list);
-  row.set = [&target](std::span<const std::string> values) {
-    std::vector<double> rates;
-    for (const std::string& value : values) {
-      for (size_t from = 0; from <= value.size();) {
-        const size_t comma = std::min(value.find(',', from), value.size());
-        rates.push_back(parse_decimal(value.substr(from, comma - from), kMaxRequestRate));
-        if (rates.back() <= 0) throw BadValue("holds a rate of 0");
-        from = comma + 1;
-      }
-    }
-    if (rates.size() > kMaxSweep) throw BadValue(fmt::format("more than {} rates", kMaxSweep));
-    target = std::move(rates);
-  };
-  row.get = [&target] { return fmt::format("[{}]", fmt::join(target, ", ")); };
-  return row;
 }
 
 std::vector<OptionRow> simulate_rows(SimulateOptions& options) {

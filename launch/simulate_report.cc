@@ -2,63 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
-#include <functional>
+
+#include "launch/svg_plot.h"
 
 namespace echelon {
-namespace {
-
-constexpr double kWidth = 360, kHeight = 240, kMargin = 56;
-
-struct Line {
-  const char* name;
-  const char* colour;
-  std::function<double(const Simulated&)> value;
-};
-
-/// Text for XML.
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) out += c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : std::string(1, c);
-  return out;
-}
-
-/// One plot, its upper left corner at (left, 0). Both axes begin at 0.
-std::string plot(const SimulateReport& report, double left, const std::string& title, const std::vector<Line>& lines) {
-  double most_x = 0, most_y = 0;
-  for (const SimulateRow& row : report.rows) {
-    most_x = std::max(most_x, row.offered);
-    for (const Line& line : lines) most_y = std::max(most_y, line.value(row.result));
-  }
-  const auto x_of = [&](double x) { return left + kMargin + (most_x > 0 ? x / most_x : 0) * (kWidth - 1.5 * kMargin); };
-  const auto y_of = [&](double y) {
-    return kHeight - kMargin - (most_y > 0 ? y / most_y : 0) * (kHeight - 2 * kMargin);
-  };
-  std::string out = fmt::format(
-      "<text x='{:.0f}' y='20' font-weight='bold'>{}</text>\n"
-      "<path d='M{:.1f} {:.1f}V{:.1f}H{:.1f}' fill='none' stroke='black'/>\n"
-      "<text x='{:.1f}' y='{:.1f}' text-anchor='end'>{:.4g}</text>\n<text x='{:.1f}' y='{:.1f}' "
-      "text-anchor='middle'>{:.4g}</text>\n<text x='{:.1f}' y='{:.1f}' text-anchor='middle'>{}</text>\n",
-      left + 8, escaped(title), x_of(0), y_of(most_y), y_of(0), x_of(most_x), x_of(0) - 4, y_of(most_y) + 4, most_y,
-      x_of(most_x), y_of(0) + 16, most_x, x_of(most_x / 2), y_of(0) + 32, escaped(report.offered_name));
-  double legend = 36;
-  for (const Line& line : lines) {
-    std::string points;
-    for (const SimulateRow& row : report.rows)
-      points += fmt::format("{:.1f},{:.1f} ", x_of(row.offered), y_of(line.value(row.result)));
-    out += fmt::format(
-        "<polyline points='{}' fill='none' stroke='{}' stroke-width='2'/>\n<text x='{:.0f}' y='{:.0f}' "
-        "fill='{}'>{}</text>\n",
-        points, line.colour, left + kWidth - kMargin, legend, line.colour, line.name);
-    legend += 14;
-  }
-  return out;
-}
-
-}  // namespace
 
 std::string simulate_text(const SimulateReport& report) {
   std::string out = fmt::format(
@@ -108,18 +58,16 @@ std::string simulate_json(const SimulateReport& report) {
 }
 
 std::string simulate_svg(const SimulateReport& report) {
-  const auto ms = [](double Simulated::*member) { return [member](const Simulated& s) { return 1e3 * (s.*member); }; };
-  std::string out = fmt::format(
-      "<svg xmlns='http://www.w3.org/2000/svg' width='{0:.0f}' height='{1:.0f}' font-family='sans-serif' "
-      "font-size='11'>\n<title>{2}</title>\n<rect width='{0:.0f}' height='{1:.0f}' fill='white'/>\n",
-      3 * kWidth, kHeight, escaped(report.title));
-  out +=
-      plot(report, 0, "output tokens/s", {{"", "#1f5fa8", [](const Simulated& s) { return s.output_tokens_per_s; }}});
-  out += plot(report, kWidth, "TTFT, ms",
-              {{"p50", "#1f5fa8", ms(&Simulated::ttft_p50)}, {"p99", "#b03a2e", ms(&Simulated::ttft_p99)}});
-  out += plot(report, 2 * kWidth, "ITL, ms",
-              {{"p50", "#1f5fa8", ms(&Simulated::itl_p50)}, {"p99", "#b03a2e", ms(&Simulated::itl_p99)}});
-  return out + "</svg>\n";
+  const auto line = [&](const char* name, double Simulated::*member, double scale) {
+    PlotLine result{.name = name, .points = {}};
+    for (const auto& [offered, of] : report.rows) result.points.emplace_back(offered, scale * (of.*member));
+    return result;
+  };
+  return svg_plots(
+      report.title, report.offered_name,
+      {{.title = "output tokens/s", .lines = {line("", &Simulated::output_tokens_per_s, 1)}},
+       {.title = "TTFT, ms", .lines = {line("p50", &Simulated::ttft_p50, 1e3), line("p99", &Simulated::ttft_p99, 1e3)}},
+       {.title = "ITL, ms", .lines = {line("p50", &Simulated::itl_p50, 1e3), line("p99", &Simulated::itl_p99, 1e3)}}});
 }
 
 }  // namespace echelon

@@ -77,17 +77,6 @@ asio::awaitable<std::string> get(const ServerAddress& server, std::string path, 
   co_return std::move(parser.get().body());
 }
 
-/// What the server says of an error, or its status.
-std::string refusal_in(const std::string& body, unsigned status) {
-  boost::system::error_code fault;
-  const boost::json::value value = boost::json::parse(body, fault);
-  if (!fault) {
-    const boost::json::value* message = value.find_pointer("/error/message", fault);
-    if (message != nullptr && message->is_string()) return std::string(message->get_string());
-  }
-  return fmt::format("status {}", status);
-}
-
 asio::awaitable<void> post(const ServerAddress& server, std::string path, std::string api_key, std::string json,
                            std::chrono::milliseconds timeout, const std::function<void(std::string_view)>& on_bytes) {
   beast::tcp_stream stream(co_await asio::this_coro::executor);
@@ -133,6 +122,16 @@ std::string cause_of(std::exception_ptr error, const std::string& on_timeout) {
 }
 
 }  // namespace
+
+std::string refusal_in(const std::string& body, unsigned status) {
+  boost::system::error_code fault;
+  const boost::json::value value = boost::json::parse(body, fault);
+  if (!fault) {
+    const boost::json::value* message = value.find_pointer("/error/message", fault);
+    if (message != nullptr && message->is_string()) return std::string(message->get_string());
+  }
+  return fmt::format("status {}", status);
+}
 
 ServerAddress parse_server(const std::string& url) {
   const std::string whole = url.find("://") == std::string::npos ? "http://" + url : url;

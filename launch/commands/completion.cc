@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "launch/batch_options.h"
+#include "launch/bench_options.h"
 #include "launch/chat_options.h"
 #include "launch/completion.h"
 #include "launch/option_table.h"
@@ -29,6 +30,7 @@ int completion(const std::vector<std::string>& arguments) {
   BatchOptions batch;
   PlanOptions plan;
   SimulateOptions simulate;
+  BenchOptions bench;
   ChatOptions chat;
   TopOptions top;
   const std::vector<CompletedCommand> commands{
@@ -36,6 +38,7 @@ int completion(const std::vector<std::string>& arguments) {
       {.command = batch_command(batch), .help = "answer a file of requests"},
       {.command = plan_command(plan), .help = "which layouts hold a model"},
       {.command = simulate_command(simulate), .help = "what clients of a job would see"},
+      {.command = bench_command(bench), .help = "measure a running server", .words = "http://127.0.0.1:8000"},
       {.command = chat_command(chat), .help = "talk to a running server", .words = "http://127.0.0.1:8000"},
       {.command = top_command(top), .help = "watch a running server", .words = "http://127.0.0.1:8000"},
       {.command = {.name = "completion", .rows = {}}, .help = "complete commands in a shell", .words = "bash zsh fish"},

@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <fstream>
 
 #include "kernels/base/error.h"
 #include "kernels/base/log.h"
 #include "launch/plan_inputs.h"
 #include "launch/simulate_report.h"
+#include "launch/write_file.h"
 
 namespace echelon {
 namespace {
@@ -39,13 +39,6 @@ SimulateReport make_report(const SimulateOptions& options) {
   for (const int clients : options.concurrencies) add(clients, clients, 0);
   if (report.rows.empty()) add(inputs.load.concurrency, inputs.load.concurrency, 0);
   return report;
-}
-
-void write_file(const std::string& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary);
-  file << text;
-  file.close();
-  if (!file) throw Error(Part::launch, fmt::format("{}: cannot be written", path));
 }
 
 }  // namespace
