@@ -13,6 +13,7 @@
 #include "launch/commands/bench.h"
 #include "launch/commands/chat.h"
 #include "launch/commands/completion.h"
+#include "launch/commands/perplexity.h"
 #include "launch/commands/plan.h"
 #include "launch/commands/serve.h"
 #include "launch/commands/simulate.h"
@@ -29,6 +30,7 @@ constexpr char kUsage[] =
     "       echelon simulate MODEL [options]  what clients of a job that does not exist yet would see\n"
     "       echelon top URL [options]       watch a running server: its ranks, stages and micro-batches\n"
     "       echelon bench URL [options]     measure a running server\n"
+    "       echelon perplexity MODEL --text FILE  how well a model foresees a text\n"
     "       echelon chat URL [options]      a conversation with a running server\n"
     "       echelon completion SHELL        complete commands and options in bash, zsh or fish\n"
     "       echelon version\n";
@@ -57,6 +59,7 @@ int main(int argc, char** argv) {
   if (command == "batch") return echelon::batch({arguments.begin() + 1, arguments.end()});
   if (command == "top") return echelon::top({arguments.begin() + 1, arguments.end()});
   if (command == "bench") return echelon::bench({arguments.begin() + 1, arguments.end()});
+  if (command == "perplexity") return echelon::perplexity({arguments.begin() + 1, arguments.end()});
   if (command == "chat") return echelon::chat({arguments.begin() + 1, arguments.end()});
   if (command == "completion") return echelon::completion({arguments.begin() + 1, arguments.end()});
   if (command == "plan") return echelon::plan({arguments.begin() + 1, arguments.end()});

@@ -9,6 +9,7 @@
 #include "launch/chat_options.h"
 #include "launch/completion.h"
 #include "launch/option_table.h"
+#include "launch/perplexity_options.h"
 #include "launch/plan_options.h"
 #include "launch/top_options.h"
 
@@ -28,6 +29,7 @@ int completion(const std::vector<std::string>& arguments) {
   }
   ServeOptions serve;
   BatchOptions batch;
+  PerplexityOptions perplexity;
   PlanOptions plan;
   SimulateOptions simulate;
   BenchOptions bench;
@@ -36,6 +38,7 @@ int completion(const std::vector<std::string>& arguments) {
   const std::vector<CompletedCommand> commands{
       {.command = {.name = "serve", .rows = serve_rows(serve)}, .help = "serve a model"},
       {.command = batch_command(batch), .help = "answer a file of requests"},
+      {.command = perplexity_command(perplexity), .help = "how well a model foresees a text"},
       {.command = plan_command(plan), .help = "which layouts hold a model"},
       {.command = simulate_command(simulate), .help = "what clients of a job would see"},
       {.command = bench_command(bench), .help = "measure a running server", .words = "http://127.0.0.1:8000"},
