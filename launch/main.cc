@@ -30,7 +30,7 @@ constexpr char kUsage[] =
     "       echelon simulate MODEL [options]  what clients of a job that does not exist yet would see\n"
     "       echelon top URL [options]       watch a running server: its ranks, stages and micro-batches\n"
     "       echelon bench URL [options]     measure a running server\n"
-    "       echelon perplexity MODEL --text FILE  how well a model foresees a text\n"
+    "       echelon perplexity MODEL FILE   how well a model foresees a text\n"
     "       echelon chat URL [options]      a conversation with a running server\n"
     "       echelon completion SHELL        complete commands and options in bash, zsh or fish\n"
     "       echelon version\n";

@@ -27,15 +27,18 @@ Command perplexity_command(PerplexityOptions& options) {
 PerplexityInvocation parse_perplexity(const std::vector<std::string>& arguments, const Environment& environment) {
   PerplexityInvocation invocation;
   PerplexityOptions& options = invocation.options;
-  static_cast<Invocation&>(invocation) = parse_command(perplexity_command(options), arguments, environment);
+  std::vector<std::string> flags = arguments;
+  const bool has_file = flags.size() > 1 && !flags[0].starts_with('-') && !flags[1].starts_with('-');
+  if (has_file) flags.insert(flags.begin() + 1, "--text");  // MODEL FILE
+  static_cast<Invocation&>(invocation) = parse_command(perplexity_command(options), flags, environment);
   if (invocation.help || invocation.print_config) return invocation;
-  if (options.text.empty()) throw Error(Part::launch, "--text is missing: echelon perplexity MODEL --text FILE");
+  if (options.text.empty()) throw Error(Part::launch, "--text is missing: echelon perplexity MODEL FILE");
   return invocation;
 }
 
 std::string perplexity_help() {
   std::string out =
-      "usage: echelon perplexity MODEL --text FILE [options]\n\n"
+      "usage: echelon perplexity MODEL FILE [options]\n\n"
       "Says how well MODEL foresees a text, from the ranks that mpirun or srun started: perplexity as "
       "llama-perplexity\n"
       "has it, and bits per byte, which compares models of different tokens. Takes every option of serve, too "

@@ -47,6 +47,8 @@ TEST(Perplexity, ErrorIsThatOfTheMean) {
 
 TEST(PerplexityOptions, ATextIsNeeded) {
   EXPECT_EQ(parse_perplexity({"m", "--text", "f", "--window", "1k"}, {}).options.window, 1000);
+  EXPECT_EQ(parse_perplexity({"m", "f", "-tp", "2"}, {}).options.text, "f");
+  EXPECT_THROW(parse_perplexity({"m", "f", "g"}, {}), Error);
   EXPECT_THROW(parse_perplexity({"m"}, {}), Error);
   EXPECT_THROW(parse_perplexity({"--text", "f"}, {}), Error);
   EXPECT_THROW(parse_perplexity({"m", "--text", "f", "--window", "3"}, {}), Error);
