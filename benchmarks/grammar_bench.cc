@@ -33,6 +33,10 @@ struct Example {
   std::string text;
 };
 
+constexpr const char* kArguments =
+    R"({"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer","minimum":1,"maximum":14},
+        "unit":{"enum":["C","F"]}},"required":["city"]})";
+
 // g++ 12 warns of what cannot be in a list of many strings.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 std::vector<Example> examples() {
@@ -44,6 +48,15 @@ std::vector<Example> examples() {
     values += fmt::format(R"({}"field_{}": {})", i > 0 ? ", " : "", i, i % 2 ? "\"some words, and more\"" : "1234");
   }
   flat += R"(},"required":[)" + names + "]}";
+  // Eight functions, as /v1/chat/completions describes them (frontend/parts/answer_parts.cc).
+  std::string tags;
+  for (int i = 0; i < 8; ++i)
+    tags += fmt::format(
+        R"({}{{"begin":"<tool_call>\n{{\"name\": \"tool_{}\", \"arguments\": ","end":"}}\n</tool_call>","strict":false,"name":"t","schema":{}}})",
+        i > 0 ? "," : "", i, kArguments);
+  const std::string tools =
+      R"({"content":null,"control":["<tool_call>"],"calls":{"trigger":"<tool_call>","open":[""],"separator":"\n","close":"","only_one":false,"tags":[)" +
+      tags + "]}}";
   return {
       {"person", schema(R"({"type":"object","properties":{"name":{"type":"string"},"age":{"type":"integer","minimum":0,
         "maximum":150},"email":{"type":"string","format":"email"},"tags":{"type":"array","items":{"type":"string"},
@@ -78,6 +91,11 @@ std::vector<Example> examples() {
        R"({"a": [1, 2, {"b": "text that goes on for a while"}], "c": null})"},
       {"choice", {GrammarKind::choice, R"(["positive","negative","neutral"])"}, "negative"},
       {"regex", {GrammarKind::regex, R"((\w+ ){3,8}\w+[.!?])"}, "These are some words in one line."},
+      {"text or calls",
+       {GrammarKind::answer, tools},
+       "I look that up for you, one moment please.\n<tool_call>\n{\"name\": \"tool_5\", \"arguments\": {\"city\": "
+       "\"some place\", "
+       "\"days\": 3, \"unit\": \"C\"}}\n</tool_call>"},
       {"gbnf",
        {GrammarKind::gbnf, R"gbnf(root ::= (expr "=" term "\n")+
 expr ::= term ([-+*/] term)*

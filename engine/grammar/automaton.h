@@ -20,6 +20,7 @@ struct Automaton {
     int32_t start = 0;
     int32_t after = 0;
     bool is_tail = false;  ///< after `after` nothing follows in its own rule: no need to come back
+    bool operator==(const Call&) const = default;
   };
 
   std::array<uint8_t, 256> class_of{};  ///< bytes of a class are never told apart

@@ -67,8 +67,12 @@ class Grammar {
   };
   /// How tokens behind a state are found: by its mask; from the plain ones on; or by looking at all of them.
   void prepare_masks();
-  StateMask mask_of(Configurations& configurations, int32_t state) const;
-  int64_t num_nodes_below(int32_t state) const;
+  /// similar: a state that has its mask, from which only the differences are worked out; -1: all of it.
+  StateMask mask_of(Configurations& configurations, int32_t state, int32_t similar, bool has_exits,
+                    int64_t& num_visited) const;
+  int32_t similar_state(int32_t state, const std::vector<int32_t>& masked, const std::vector<bool>& called) const;
+  std::vector<TokenTrie::Range> ranges_of(int32_t state, int32_t unlike) const;
+  int64_t num_nodes_below(int32_t state, int32_t unlike = -1) const;
 
   Automaton automaton_;
   std::shared_ptr<const GrammarVocabulary> vocabulary_;

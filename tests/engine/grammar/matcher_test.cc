@@ -35,6 +35,10 @@ const GrammarSource kSources[] = {
     {GrammarKind::regex, "(a|ab|é)*[^a-z]{2,3}"},
     {GrammarKind::regex, ".*"},
     {GrammarKind::choice, R"(["a", "ab", "abé", "null", "name\""])"},
+    {GrammarKind::answer,
+     R"({"content":null,"calls":{"trigger":"name\"","open":[""],"separator":"","close":"","only_one":false,
+      "tags":[{"begin":"name\":","schema":{"type":["null","number"]},"end":"]","strict":true,"name":"t"}]},
+      "reasoning":{"begin":"{","end":"a b\n","is_open":false}})"},
     {GrammarKind::gbnf, "root ::= item+ \"1\"\nitem ::= \"a\" item? \"b\" | [^ab1] | \"(\" root \")\""},
 };
 
