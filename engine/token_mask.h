@@ -20,6 +20,7 @@ class TokenMask {
   int64_t width() const { return width_; }
   bool allows(TokenId token) const { return (words_[static_cast<size_t>(token) / 64] >> (token % 64) & 1) != 0; }
   void allow(TokenId token) { words_[static_cast<size_t>(token) / 64] |= uint64_t{1} << (token % 64); }
+  void forbid(TokenId token) { words_[static_cast<size_t>(token) / 64] &= ~(uint64_t{1} << (token % 64)); }
   /// words: of a mask of the same width.
   void allow(std::span<const uint64_t> words) {
     for (size_t i = 0; i < words_.size(); ++i) words_[i] |= words[i];

@@ -73,17 +73,19 @@ std::string flag_names(const OptionRow& row) {
   return names;
 }
 
-const OptionRow& operand_of(const Command& command) {
-  const auto row =
-      std::find_if(command.rows.begin(), command.rows.end(), [](const OptionRow& each) { return each.operand; });
-  ECHELON_CHECK(row != command.rows.end());
-  return *row;
+/// "MODEL", or "MODEL FILE".
+std::string operands_of(const Command& command) {
+  std::string names;
+  for (const OptionRow& row : command.rows) {
+    if (row.operand) names += (names.empty() ? "" : " ") + row.value_name;
+  }
+  ECHELON_CHECK(!names.empty());
+  return names;
 }
 
 [[noreturn]] void fail_unknown(const Command& command, const std::string& argument) {
   if (!argument.starts_with("-"))
-    fail(fmt::format("unexpected argument '{}': {} takes one {}", argument, command.name,
-                     operand_of(command).value_name));
+    fail(fmt::format("unexpected argument '{}': {} takes one {}", argument, command.name, operands_of(command)));
   const std::string flag = argument.substr(0, argument.find('='));
   const std::string near = nearest_name(flag, all_flags(command));
   fail(fmt::format("unknown option {}{}; echelon {} --help lists them", flag,
@@ -249,11 +251,11 @@ Invocation parse_command(const Command& command, const std::vector<std::string>&
                                   .where = winner == nullptr ? "" : winner->where});
   }
   invocation.warnings = unread_variables(command, environment);
-  const OptionRow& operand = operand_of(command);
-  const auto given = std::find_if(invocation.origins.begin(), invocation.origins.end(),
-                                  [&](const OptionOrigin& origin) { return origin.name == operand.name; });
-  if (given->source == OptionSource::preset && !invocation.print_config) {
-    fail(fmt::format("{0} is missing: echelon {1} {0}, {2}", operand.value_name, command.name, operand.help));
+  for (size_t i = 0; i < command.rows.size() && !invocation.print_config; ++i) {  // an origin for each row
+    const OptionRow& row = command.rows[i];
+    if (row.operand && invocation.origins[i].source == OptionSource::preset && row.get() == quoted(""))
+      fail(fmt::format("{} is missing: echelon {} {}, {}", row.value_name, command.name, operands_of(command),
+                       row.help));
   }
   return invocation;
 }

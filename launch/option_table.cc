@@ -8,6 +8,7 @@
 #include <cctype>
 #include <limits>
 
+#include "frontend/parts/call_syntax.h"
 #include "kernels/base/limits.h"
 #include "launch/access_rows.h"
 
@@ -33,7 +34,16 @@ constexpr std::string_view kKvTypeNames[] = {"auto", "bfloat16", "float32", "int
 constexpr std::string_view kBalanceNames[] = {"prefix", "least-loaded", "round-robin", "latency"};
 constexpr std::string_view kBatchingNames[] = {"continuous", "dynamic", "static"};
 constexpr std::string_view kIsaNames[] = {"auto", "portable", "avx2", "avx512", "vnni", "bf16"};
-constexpr std::string_view kToolCallParsers[] = {"auto", "none", "hermes", "llama3_json", "mistral", "mistral_args"};
+/// What --tool-call-parser takes.
+std::span<const std::string_view> tool_call_parsers() {
+  static const std::vector<std::string_view> names = [] {
+    std::vector<std::string_view> all = call_syntax_names();
+    all.insert(all.begin(), {"auto", "none"});
+    return all;
+  }();
+  return names;
+}
+
 constexpr std::string_view kReasoningParsers[] = {"auto", "none", "think"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
 
@@ -238,7 +248,7 @@ std::vector<OptionRow> server_rows(ServeOptions& options) {
            .value_name = "NAME",
            .help = "how the model writes calls of tools: hermes (Qwen's, too), llama3_json, mistral, mistral_args, as "
                    "its chat template does (auto), or not at all (none)"},
-          options.tool_call_parser, kToolCallParsers),
+          options.tool_call_parser, tool_call_parsers()),
       choice({.name = "reasoning-parser",
               .value_name = "NAME",
               .help = "how the model marks its reasoning: in <think>..</think> (think), as its chat template does "

@@ -141,12 +141,12 @@ Grammar::StateMask Grammar::mask_of(Configurations& configurations, int32_t stat
                                     int64_t& num_visited) const {
   const TokenTrie& trie = vocabulary_->all();
   const Configuration alone{.state = state, .stack = kBottom};
-  std::vector<uint64_t> words(TokenMask(vocabulary_->width()).words().size());
+  TokenMask mask(vocabulary_->width());
   std::vector<std::pair<uint8_t, int32_t>> exits;
   const std::vector<TokenTrie::Range> ranges = ranges_of(state, similar);
   if (similar >= 0) {
     const StateMask& like = masks_[static_cast<size_t>(mask_ids_[static_cast<size_t>(similar)])];
-    words = like.words;
+    mask.allow(like.words);
     const auto is_walked = [&](int32_t node) {
       return std::any_of(ranges.begin(), ranges.end(),
                          [&](const TokenTrie::Range& range) { return node >= range.first && node < range.end; });
@@ -161,21 +161,19 @@ Grammar::StateMask Grammar::mask_of(Configurations& configurations, int32_t stat
   std::vector<Configurations::Id> path;
   for (const TokenTrie::Range& range : ranges) {
     for (int32_t node = range.first; similar >= 0 && node < range.end; ++node) {
-      for (const TokenId token : trie.tokens_at(node))
-        words[static_cast<size_t>(token) / 64] &= ~(uint64_t{1} << (token % 64));
+      for (const TokenId token : trie.tokens_at(node)) mask.forbid(token);
     }
     walk_trie(trie, configurations, range.first, range.end, configurations.just({&alone, 1}), path,
               [&](int32_t node, Configurations::Id at) {
                 ++num_visited;
-                for (const TokenId token : trie.tokens_at(node))
-                  words[static_cast<size_t>(token) / 64] |= uint64_t{1} << (token % 64);
+                for (const TokenId token : trie.tokens_at(node)) mask.allow(token);
                 if (!has_exits || !configurations.may_end(at)) return;
                 for (int32_t child = node + 1; child < trie.end(node); child = trie.end(child))
                   exits.emplace_back(trie.byte(child), child);
               });
   }
   StateMask result;
-  result.words = std::move(words);
+  result.words.assign(mask.words().begin(), mask.words().end());
   std::sort(exits.begin(), exits.end());
   for (const auto& [byte, node] : exits) {
     ++result.first_exit[static_cast<size_t>(byte) + 1];

@@ -173,9 +173,7 @@ void read_tool_choice(JsonReader& reader, ToolSet& tools) {
     tools.parallel = false;
     keep_tools(choice, "name", {name}, tools);
   });
-  if (tools.choice != ToolChoice::none) return;
-  tools.tools.clear();
-  tools.told.clear();
+  tools.drop_unless_callable();
 }
 
 void read_tools(JsonReader& reader, ToolSet& tools) {

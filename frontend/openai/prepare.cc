@@ -142,14 +142,14 @@ RequestResult<std::string> render_conversation(const Conversation& conversation,
                        "no_chat_template");
   ChatInput input;
   const ToolSet& tools = conversation.tools;
-  const CallSyntax* syntax = call_syntax_of(model);
-  if (model.chat_template->mentions("tools") || syntax == nullptr) {
-    input.messages = conversation.messages;
-    if (!tools.told.empty()) input.tools = tools.told;
-  } else if (!tools.told.empty() || mentions_tools(conversation.messages)) {
+  const bool has_tools = !tools.told.empty() || mentions_tools(conversation.messages);
+  const bool knows_none = has_tools && !model.chat_template->mentions("tools");
+  const CallSyntax* syntax = knows_none ? call_syntax_of(model) : nullptr;
+  if (syntax != nullptr) {
     input.messages = with_tools_as_text(conversation.messages, tools.told, *syntax);
   } else {
     input.messages = conversation.messages;
+    if (!tools.told.empty()) input.tools = tools.told;
   }
   input.add_generation_prompt = conversation.add_generation_prompt;
   input.bos_token = model.bos_text;

@@ -180,9 +180,7 @@ void read_tools(JsonReader& reader, ToolShape shape, ToolSet& tools) {
   read_list(reader, shape, tools);
   reader.read("parallel_tool_calls", tools.parallel);
   if (!reader.failed()) read_choice(reader, shape, tools);
-  if (tools.choice != ToolChoice::none) return;
-  tools.tools.clear();
-  tools.told.clear();
+  tools.drop_unless_callable();
 }
 
 json::object read_arguments(JsonReader& reader, std::string_view name) {

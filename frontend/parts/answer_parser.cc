@@ -38,7 +38,7 @@ void AnswerParser::feed(std::string_view text, PartsPiece& piece) {
 bool AnswerParser::step(PartsPiece& piece) {
   switch (state_) {
     case State::opening:
-      return open(piece);
+      return open();
     case State::reasoning:
       return take_reasoning(piece);
     case State::beginning:
@@ -86,7 +86,16 @@ void AnswerParser::add(std::string_view text, std::string& out) {
   blanks_ = text.substr(last + 1);
 }
 
-bool AnswerParser::open(PartsPiece&) {
+/// False when the mark has not come yet.
+bool AnswerParser::take_until(std::string_view mark, std::string& out) {
+  const size_t at = held_.find(mark);
+  const size_t size = at == held_.npos ? held_.size() - begun(held_, mark) : at;
+  add(std::string_view(held_).substr(0, size), out);
+  held_.erase(0, size);
+  return at != held_.npos;
+}
+
+bool AnswerParser::open() {
   const std::string_view begin = parts_->reasoning->begin;
   const size_t first = std::min(held_.find_first_not_of(kBlanks), held_.size());
   const std::string_view text = std::string_view(held_).substr(first);
@@ -102,11 +111,7 @@ bool AnswerParser::open(PartsPiece&) {
 
 bool AnswerParser::take_reasoning(PartsPiece& piece) {
   const std::string_view end = parts_->reasoning->end;
-  const size_t at = held_.find(end);
-  const size_t size = at == held_.npos ? held_.size() - begun(held_, end) : at;
-  add(std::string_view(held_).substr(0, size), piece.reasoning);
-  held_.erase(0, size);
-  if (at == held_.npos) return false;
+  if (!take_until(end, piece.reasoning)) return false;
   held_.erase(0, end.size());
   blanks_.clear();
   part_empty_ = true;
@@ -131,12 +136,7 @@ bool AnswerParser::begin_text() {
 }
 
 bool AnswerParser::take_text(PartsPiece& piece) {
-  const std::string_view trigger = parts_->calls->trigger;
-  const size_t at = held_.find(trigger);
-  const size_t size = at == held_.npos ? held_.size() - begun(held_, trigger) : at;
-  add(std::string_view(held_).substr(0, size), piece.text);
-  held_.erase(0, size);
-  if (at == held_.npos) return false;
+  if (!take_until(parts_->calls->trigger, piece.text)) return false;
   state_ = State::call_begin;
   return true;
 }

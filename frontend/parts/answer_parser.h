@@ -54,7 +54,8 @@ class AnswerParser {
   using Begins = std::vector<std::pair<std::string, size_t>>;
 
   bool step(PartsPiece& piece);
-  bool open(PartsPiece& piece);
+  bool open();
+  bool take_until(std::string_view mark, std::string& out);
   bool take_reasoning(PartsPiece& piece);
   bool begin_text();
   bool take_text(PartsPiece& piece);

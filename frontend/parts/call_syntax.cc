@@ -1,8 +1,5 @@
 #include "frontend/parts/call_syntax.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 namespace echelon {
 namespace {
 
@@ -56,10 +53,10 @@ const CallSyntax* call_syntax(std::string_view name) {
   return nullptr;
 }
 
-std::string call_syntax_names() {
+std::vector<std::string_view> call_syntax_names() {
   std::vector<std::string_view> names;
   for (const CallSyntax& syntax : all()) names.push_back(syntax.name);
-  return fmt::format("{}", fmt::join(names, ", "));
+  return names;
 }
 
 const CallSyntax* call_syntax_of(const ChatTemplate& chat_template) {

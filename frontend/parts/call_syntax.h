@@ -30,8 +30,8 @@ struct CallSyntax {
 
 /// Of that name; null when there is none.
 const CallSyntax* call_syntax(std::string_view name);
-/// "hermes, llama3_json, .."
-std::string call_syntax_names();
+/// Of all, in the order of the above.
+std::vector<std::string_view> call_syntax_names();
 
 /// What a template writes; hermes for one that knows nothing of tools (tool_prompt.h). Null: it is none of the above.
 const CallSyntax* call_syntax_of(const ChatTemplate& chat_template);

@@ -25,6 +25,12 @@ struct ToolSet {
   boost::json::array told;  ///< all of them, as chat templates take them: {"type": "function", "function": {..}}
   ToolChoice choice = ToolChoice::automatic;
   bool parallel = true;  ///< several calls in one answer
+  /// With ToolChoice::none the model is not told of them, either.
+  void drop_unless_callable() {
+    if (choice != ToolChoice::none) return;
+    tools.clear();
+    told.clear();
+  }
 };
 
 }  // namespace echelon

@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -13,7 +11,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core.hpp>
-#include <boost/beast/http.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -26,13 +23,13 @@
 
 #include "kernels/base/error.h"
 #include "launch/client/event_stream.h"
+#include "launch/client/http_exchange.h"
 
 namespace echelon {
 namespace {
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
-namespace http = beast::http;
 namespace json = boost::json;
 using Clock = std::chrono::steady_clock;
 
@@ -126,40 +123,15 @@ class LoadRun {
   /// True when the connection can be used again.
   asio::awaitable<bool> exchange(beast::tcp_stream& stream, int index, Clock::time_point begin, SampleReader& reader,
                                  bool& answered) {
-    http::request<http::string_body> request(http::verb::post, load_.server.path + "/v1/completions", 11,
-                                             completion_body(load_, index));
-    request.set(http::field::host, load_.server.authority);
-    request.set(http::field::user_agent, "echelon");
-    request.set(http::field::content_type, "application/json");
-    if (!load_.api_key.empty()) request.set(http::field::authorization, "Bearer " + load_.api_key);
-    request.prepare_payload();
-    stream.expires_after(kLongestSilence);
-    co_await http::async_write(stream, request, asio::use_awaitable);
-    http::response_parser<http::buffer_body> parser;
-    parser.body_limit(boost::none);
-    beast::flat_buffer buffer;
-    co_await http::async_read_header(stream, buffer, parser, asio::use_awaitable);
-    answered = true;
-    const unsigned status = parser.get().result_int();
     EventStream events;
-    std::string refusal;
-    std::array<char, 8192> part;
-    while (!parser.is_done()) {
-      parser.get().body().data = part.data();
-      parser.get().body().size = part.size();
-      stream.expires_after(kLongestSilence);
-      const auto [error, ignored] =
-          co_await http::async_read_some(stream, buffer, parser, asio::as_tuple(asio::use_awaitable));
-      if (error && error != http::error::need_buffer) throw boost::system::system_error(error);
-      const std::string_view bytes(part.data(), part.size() - parser.get().body().size);
-      if (status != 200) {
-        refusal += bytes;
-        continue;
-      }
-      for (const std::string& data : events.feed(bytes)) reader.take(data, seconds_since(begin));
-    }
-    if (status != 200) reader.sample.error = refusal_in(refusal, status);
-    co_return parser.get().keep_alive();
+    PostEnd end = co_await exchange_post(
+        stream, load_.server, "/v1/completions", load_.api_key, completion_body(load_, index), true, kLongestSilence,
+        [&] { answered = true; },
+        [&](std::string_view bytes) {
+          for (const std::string& data : events.feed(bytes)) reader.take(data, seconds_since(begin));
+        });
+    if (!end.refusal.empty()) reader.sample.error = std::move(end.refusal);
+    co_return end.keeps;
   }
 
   const BenchLoad& load_;

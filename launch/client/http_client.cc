@@ -21,6 +21,7 @@
 #include <optional>
 
 #include "kernels/base/error.h"
+#include "launch/client/http_exchange.h"
 
 namespace echelon {
 namespace {
@@ -53,10 +54,10 @@ asio::awaitable<void> connect(beast::tcp_stream& stream, const ServerAddress& se
 }
 
 template <typename Request>
-void set_fields(Request& request, const ServerAddress& server, const std::string& api_key) {
+void set_fields(Request& request, const ServerAddress& server, const std::string& api_key, bool keep_alive) {
   request.set(http::field::host, server.authority);
   request.set(http::field::user_agent, "echelon");
-  request.set(http::field::connection, "close");
+  request.keep_alive(keep_alive);
   if (!api_key.empty()) request.set(http::field::authorization, "Bearer " + api_key);
 }
 
@@ -65,7 +66,7 @@ asio::awaitable<std::string> get(const ServerAddress& server, std::string path, 
   beast::tcp_stream stream(co_await asio::this_coro::executor);
   co_await connect(stream, server, timeout);
   http::request<http::empty_body> request(http::verb::get, server.path + path, 11);
-  set_fields(request, server, api_key);
+  set_fields(request, server, api_key, false);
   co_await http::async_write(stream, request, asio::use_awaitable);
   http::response_parser<http::string_body> parser;
   parser.body_limit(kMaxBodyBytes);
@@ -77,20 +78,54 @@ asio::awaitable<std::string> get(const ServerAddress& server, std::string path, 
   co_return std::move(parser.get().body());
 }
 
+/// What the body of a refusal says, or its status.
+std::string refusal_in(const std::string& body, unsigned status) {
+  boost::system::error_code fault;
+  const boost::json::value value = boost::json::parse(body, fault);
+  if (!fault) {
+    const boost::json::value* message = value.find_pointer("/error/message", fault);
+    if (message != nullptr && message->is_string()) return std::string(message->get_string());
+  }
+  return fmt::format("status {}", status);
+}
+
 asio::awaitable<void> post(const ServerAddress& server, std::string path, std::string api_key, std::string json,
                            std::chrono::milliseconds timeout, const std::function<void(std::string_view)>& on_bytes) {
   beast::tcp_stream stream(co_await asio::this_coro::executor);
   co_await connect(stream, server, timeout);
+  const PostEnd end = co_await exchange_post(
+      stream, server, path, api_key, std::move(json), false, timeout, [] {}, on_bytes);
+  if (!end.refusal.empty()) throw std::runtime_error(end.refusal);
+}
+
+std::string cause_of(std::exception_ptr error, const std::string& on_timeout) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const boost::system::system_error& e) {
+    return e.code() == beast::error::timeout ? on_timeout : e.code().message();
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+}
+
+}  // namespace
+
+asio::awaitable<PostEnd> exchange_post(beast::tcp_stream& stream, const ServerAddress& server, std::string path,
+                                       const std::string& api_key, std::string json, bool keep_alive,
+                                       std::chrono::milliseconds timeout, std::function<void()> on_begin,
+                                       std::function<void(std::string_view)> on_bytes) {
   http::request<http::string_body> request(http::verb::post, server.path + path, 11, std::move(json));
-  set_fields(request, server, api_key);
+  set_fields(request, server, api_key, keep_alive);
   request.set(http::field::content_type, "application/json");
   request.prepare_payload();
+  stream.expires_after(timeout);
   co_await http::async_write(stream, request, asio::use_awaitable);
   http::response_parser<http::buffer_body> parser;
   parser.body_limit(kMaxBodyBytes);
   parser.header_limit(kMaxHeaderBytes);
   beast::flat_buffer buffer;
   co_await http::async_read_header(stream, buffer, parser, asio::use_awaitable);
+  on_begin();
   const unsigned status = parser.get().result_int();
   std::string refusal;
   std::array<char, 8192> part;
@@ -108,29 +143,7 @@ asio::awaitable<void> post(const ServerAddress& server, std::string path, std::s
       refusal += bytes;
     }
   }
-  if (status != 200) throw std::runtime_error(refusal_in(refusal, status));
-}
-
-std::string cause_of(std::exception_ptr error, const std::string& on_timeout) {
-  try {
-    std::rethrow_exception(error);
-  } catch (const boost::system::system_error& e) {
-    return e.code() == beast::error::timeout ? on_timeout : e.code().message();
-  } catch (const std::exception& e) {
-    return e.what();
-  }
-}
-
-}  // namespace
-
-std::string refusal_in(const std::string& body, unsigned status) {
-  boost::system::error_code fault;
-  const boost::json::value value = boost::json::parse(body, fault);
-  if (!fault) {
-    const boost::json::value* message = value.find_pointer("/error/message", fault);
-    if (message != nullptr && message->is_string()) return std::string(message->get_string());
-  }
-  return fmt::format("status {}", status);
+  co_return PostEnd{.refusal = status == 200 ? "" : refusal_in(refusal, status), .keeps = parser.get().keep_alive()};
 }
 
 ServerAddress parse_server(const std::string& url) {

@@ -25,9 +25,6 @@ ServerAddress parse_server(const std::string& url);
 std::string http_get(const ServerAddress& server, const std::string& path, const std::string& api_key,
                      std::chrono::milliseconds timeout);
 
-/// What the body of a refusal says, or its status.
-std::string refusal_in(const std::string& body, unsigned status);
-
 /// Sends JSON and hands over the bytes of the answer's body as they come. `timeout`: the longest time without any.
 /// False when SIGINT came first: the connection is closed then, and the server stops working. Throws
 /// Error(Part::launch) with address, path and cause, or with what the server says where the status is not 200.

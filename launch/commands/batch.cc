@@ -80,24 +80,10 @@ class BatchHead final : public Head {
 }  // namespace
 
 int batch(const std::vector<std::string>& arguments) {
-  BatchInvocation invocation;
-  try {
-    invocation = parse_batch(arguments, process_environment());
-    if (!invocation.help && !invocation.print_config) log::set_up(0, invocation.options.serve.log_level);
-  } catch (const Error& error) {
-    if (speaks_for_all()) fmt::print(stderr, "echelon: {}\n", error.what());
-    return kUsageExitCode;
-  }
-  if (invocation.help || invocation.print_config) {
-    if (speaks_for_all()) fmt::print("{}", invocation.help ? batch_help() : print_config("batch", invocation));
-    return 0;
-  }
-  if (speaks_for_all()) {
-    for (const std::string& warning : invocation.warnings) log::warn("{}", warning);
-  }
-  const BatchOptions& options = invocation.options;
-  return run_job(options.serve, [&](ServingEngine& engine, const Layout& layout, const Job&) {
-    return std::make_unique<BatchHead>(options, engine, layout);
+  return run_command("batch", arguments, &parse_batch, &batch_help, [](const BatchOptions& options) {
+    return run_job(options.serve, [&](ServingEngine& engine, const Layout& layout, const Job&) {
+      return std::make_unique<BatchHead>(options, engine, layout);
+    });
   });
 }
 

@@ -58,7 +58,10 @@ class Windows {
   bool wait(size_t begun, size_t most_open, const std::function<void(size_t ended)>& report) {
     std::unique_lock lock(mutex_);
     while (!stopped_ && error_.empty() && begun - ended_ > most_open) {
-      if (changed_.wait_for(lock, kReportPeriod) == std::cv_status::timeout) report(ended_);
+      changed_.wait_until(lock, next_report_);
+      if (Clock::now() < next_report_) continue;
+      report(ended_);
+      next_report_ = Clock::now() + kReportPeriod;
     }
     return !stopped_ && error_.empty();
   }
@@ -74,6 +77,7 @@ class Windows {
   std::condition_variable changed_;
   std::vector<std::vector<float>> logprobs_;
   size_t ended_ = 0;
+  Clock::time_point next_report_ = Clock::now();
   bool stopped_ = false;
   std::string error_;
 };
@@ -221,26 +225,12 @@ class PerplexityHead final : public Head {
 }  // namespace
 
 int perplexity(const std::vector<std::string>& arguments) {
-  PerplexityInvocation invocation;
-  try {
-    invocation = parse_perplexity(arguments, process_environment());
-    if (!invocation.help && !invocation.print_config) log::set_up(0, invocation.options.serve.log_level);
-  } catch (const Error& error) {
-    if (speaks_for_all()) fmt::print(stderr, "echelon: {}\n", error.what());
-    return kUsageExitCode;
-  }
-  if (invocation.help || invocation.print_config) {
-    if (speaks_for_all())
-      fmt::print("{}", invocation.help ? perplexity_help() : print_config("perplexity", invocation));
-    return 0;
-  }
-  if (speaks_for_all()) {
-    for (const std::string& warning : invocation.warnings) log::warn("{}", warning);
-  }
-  const PerplexityOptions& options = invocation.options;
-  return run_job(options.serve, [&](ServingEngine& engine, const Layout& layout, const Job&) {
-    return std::make_unique<PerplexityHead>(options, engine, layout);
-  });
+  return run_command("perplexity", arguments, &parse_perplexity, &perplexity_help,
+                     [](const PerplexityOptions& options) {
+                       return run_job(options.serve, [&](ServingEngine& engine, const Layout& layout, const Job&) {
+                         return std::make_unique<PerplexityHead>(options, engine, layout);
+                       });
+                     });
 }
 
 }  // namespace echelon

@@ -2,10 +2,17 @@
 // its requests.
 #pragma once
 
+#include <fmt/format.h>
+
+#include <cstdio>
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "engine/serving_engine.h"
+#include "kernels/base/error.h"
+#include "kernels/base/log.h"
 #include "launch/options.h"
 #include "parallel/job.h"
 
@@ -33,6 +40,35 @@ using MakeHead = std::function<std::unique_ptr<Head>(ServingEngine& engine, cons
 
 /// Before MPI runs, the launcher's variables tell which rank this is, so that one rank speaks for all.
 bool speaks_for_all();
+
+inline const ServeOptions& served(const ServeOptions& options) { return options; }
+template <typename Options>
+const ServeOptions& served(const Options& options) {
+  return options.serve;
+}
+
+/// A command that runs a model, from its command line on: mistakes, help and warnings are said once for all ranks.
+/// `run(options)` does the rest. Returns the exit code.
+template <typename Parse, typename Run>
+int run_command(const std::string& name, const std::vector<std::string>& arguments, Parse parse, std::string (*help)(),
+                Run run) {
+  decltype(parse(arguments, Environment())) invocation;
+  try {
+    invocation = parse(arguments, process_environment());
+    if (!invocation.help && !invocation.print_config) log::set_up(0, served(invocation.options).log_level);
+  } catch (const Error& error) {
+    if (speaks_for_all()) fmt::print(stderr, "echelon: {}\n", error.what());
+    return kUsageExitCode;
+  }
+  if (invocation.help || invocation.print_config) {
+    if (speaks_for_all()) fmt::print("{}", invocation.help ? help() : print_config(name, invocation));
+    return 0;
+  }
+  if (speaks_for_all()) {
+    for (const std::string& warning : invocation.warnings) log::warn("{}", warning);
+  }
+  return run(invocation.options);
+}
 
 /// Starts the job, runs this rank and returns the exit code; a fault of the job ends the process by end_job(). A head
 /// is made on rank 0 alone.

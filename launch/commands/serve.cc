@@ -66,24 +66,10 @@ class ServeHead final : public Head {
 }  // namespace
 
 int serve(const std::vector<std::string>& arguments) {
-  ServeInvocation invocation;
-  try {
-    invocation = parse_serve(arguments, process_environment());
-    if (!invocation.help && !invocation.print_config) log::set_up(0, invocation.options.log_level);
-  } catch (const Error& error) {
-    if (speaks_for_all()) fmt::print(stderr, "echelon: {}\n", error.what());
-    return kUsageExitCode;
-  }
-  if (invocation.help || invocation.print_config) {
-    if (speaks_for_all()) fmt::print("{}", invocation.help ? serve_help() : print_config("serve", invocation));
-    return 0;
-  }
-  if (speaks_for_all()) {
-    for (const std::string& warning : invocation.warnings) log::warn("{}", warning);
-  }
-  const ServeOptions& options = invocation.options;
-  return run_job(options, [&](ServingEngine& engine, const Layout& layout, const Job& job) {
-    return std::make_unique<ServeHead>(options, engine, layout, job.host_name(0));
+  return run_command("serve", arguments, &parse_serve, &serve_help, [](const ServeOptions& options) {
+    return run_job(options, [&](ServingEngine& engine, const Layout& layout, const Job& job) {
+      return std::make_unique<ServeHead>(options, engine, layout, job.host_name(0));
+    });
   });
 }
 

@@ -46,7 +46,7 @@ class Perplexity(unittest.TestCase):
 
     def test_mistakes_are_named(self):
         model = system.model_path("smollm2")
-        for arguments, message in ((["perplexity"], "MODEL is missing"), (["perplexity", model], "--text is missing")):
+        for arguments, message in ((["perplexity"], "MODEL is missing"), (["perplexity", model], "FILE is missing")):
             done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=30)
             self.assertEqual(done.returncode, 2)
             self.assertIn(message, done.stderr)
@@ -58,8 +58,8 @@ class Perplexity(unittest.TestCase):
                 self.assertIn(message, job.log())
 
     def test_a_drain_ends_it(self):
-        with system.Job(["perplexity", system.model_path("smollm2"), "--text", TEXT, "--max-num-seqs", 1, "--threads", 1]) as job:
-            system.wait_until(lambda: " of 4 windows" in job.log(), 60, "it has begun")
+        with system.Job(["perplexity", system.model_path("smollm2"), "--text", TEXT, "--window", 8, "--max-num-seqs", 1, "--threads", 1]) as job:
+            system.wait_until(lambda: " windows\n" in job.log(), 60, "it has begun")  # of 276
             job.signal_rank(0, signal.SIGUSR1)
             self.assertEqual(job.wait_exit(60), 1, job.log())
 
