@@ -53,7 +53,7 @@ struct OutputEvent {
   std::optional<FinishReason> finish;
   std::optional<TokenId> stop_token;          ///< the token that ended it, when one did
   std::string error;                          ///< FinishReason::error
-  std::optional<RequestError> refusal;        ///< FinishReason::timeout: what the client is told
+  std::optional<RequestError> refusal;        ///< timeout, error: what the client is told, if it is its doing
   std::vector<TokenLogprob> prompt_logprobs;  ///< in choice 0's first event when asked: entries for prompt[1..]
   int num_cached_tokens = 0;                  ///< of the prompt, in a choice's first event
   double queue_seconds = -1;                  ///< from arrival to the request's first micro-batch, likewise

@@ -12,6 +12,11 @@ std::optional<RequestError> refuse(const char* param, const std::string& expecte
   return RequestError{.message = fmt::format("'{}' must be {}, got {}", param, expected, value), .param = param};
 }
 
+std::optional<RequestError> check_range(const char* param, float value, const SamplingRange& range) {
+  if (range.has(value)) return std::nullopt;
+  return refuse(param, range.text(), value);
+}
+
 std::optional<RequestError> check_ids(const char* param, const std::vector<TokenId>& ids, int64_t vocab_size) {
   for (const TokenId token : ids) {
     if (token < 0 || token >= vocab_size) return refuse(param, fmt::format("ids below {}", vocab_size), token);
@@ -46,6 +51,11 @@ std::optional<RequestError> check_lists(const SamplingParams& p, int64_t vocab_s
 
 }  // namespace
 
+std::string SamplingRange::text() const {
+  const std::string most = fmt::format("{} {}", above_min ? "and at most" : "to", max);
+  return fmt::format("{}{} {} {}", or_zero ? "0 or " : "", above_min ? "above" : "from", min, most);
+}
+
 bool SamplingParams::needs_tokens() const {
   return has_penalties() ||
          std::any_of(bad_words.begin(), bad_words.end(), [](const auto& word) { return word.size() > 1; });
@@ -58,21 +68,14 @@ size_t SamplingParams::num_listed() const {
 }
 
 std::optional<RequestError> validate(const SamplingParams& p, int64_t vocab_size) {
-  // Written so that a NaN fails every test.
-  if (!(p.temperature >= 0 && p.temperature <= 100)) return refuse("temperature", "between 0 and 100", p.temperature);
-  if (p.temperature != 0 && p.temperature < 0.001f) return refuse("temperature", "0 or at least 0.001", p.temperature);
+  if (auto error = check_range("temperature", p.temperature, kTemperatureRange)) return error;
   if (p.top_k < -1) return refuse("top_k", "-1 or 0 (all), or at least 1", p.top_k);
-  if (!(p.top_p > 0 && p.top_p <= 1)) return refuse("top_p", "in (0, 1]", p.top_p);
-  if (!(p.min_p >= 0 && p.min_p <= 1)) return refuse("min_p", "between 0 and 1", p.min_p);
-  if (!(p.typical_p > 0 && p.typical_p <= 1)) return refuse("typical_p", "in (0, 1]", p.typical_p);
-  if (!(p.repetition_penalty >= 0.01f && p.repetition_penalty <= 100)) {
-    return refuse("repetition_penalty", "between 0.01 and 100", p.repetition_penalty);
-  }
-  if (!(p.presence_penalty >= -2 && p.presence_penalty <= 2))
-    return refuse("presence_penalty", "between -2 and 2", p.presence_penalty);
-  if (!(p.frequency_penalty >= -2 && p.frequency_penalty <= 2)) {
-    return refuse("frequency_penalty", "between -2 and 2", p.frequency_penalty);
-  }
+  if (auto error = check_range("top_p", p.top_p, kTopPRange)) return error;
+  if (auto error = check_range("min_p", p.min_p, kMinPRange)) return error;
+  if (auto error = check_range("typical_p", p.typical_p, kTypicalPRange)) return error;
+  if (auto error = check_range("repetition_penalty", p.repetition_penalty, kRepetitionPenaltyRange)) return error;
+  if (auto error = check_range("presence_penalty", p.presence_penalty, kPenaltyRange)) return error;
+  if (auto error = check_range("frequency_penalty", p.frequency_penalty, kPenaltyRange)) return error;
   if (p.max_tokens < 1) return refuse("max_tokens", "at least 1", p.max_tokens);
   if (p.min_tokens < 0 || p.min_tokens > p.max_tokens)
     return refuse("min_tokens", "between 0 and max_tokens", p.min_tokens);

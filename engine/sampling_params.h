@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "engine/request_error.h"
@@ -16,6 +17,20 @@ struct TokenBias {
   float bias = 0;
   bool operator==(const TokenBias&) const = default;
 };
+
+/// What a number may be.
+struct SamplingRange {
+  float min, max;
+  bool above_min = false;        ///< min itself is not in it
+  bool or_zero = false;          ///< 0 is, too
+  bool has(float value) const {  // no NaN is
+    return (value >= min && value <= max && !(above_min && value == min)) || (or_zero && value == 0);
+  }
+  std::string text() const;  ///< "from 0 to 100"
+};
+
+inline constexpr SamplingRange kTemperatureRange{.min = 0.001f, .max = 100, .or_zero = true}, kTopPRange{0, 1, true},
+    kMinPRange{0, 1}, kTypicalPRange{0, 1, true}, kRepetitionPenaltyRange{0.01f, 100}, kPenaltyRange{-2, 2};
 
 struct SamplingParams {
   float temperature = 1.0f;         ///< 0: greedy

@@ -31,7 +31,7 @@ RequestError client_queue_timeout(const Request& request) {
 }
 
 RequestError generation_timeout(const Request& request) {
-  return {.http_status = 504,
+  return {.http_status = 408,
           .message = fmt::format("the answer was not complete within the timeout of {} ms", request.timeout->count()),
           .type = "timeout_error",
           .param = "timeout",
@@ -100,8 +100,11 @@ void ServingEngine::apply(const SequenceUpdate& update) {
                     .stop_token = update.stop_token,
                     .num_cached_tokens = update.num_cached};
   if (update.finish == FinishReason::error) {
-    event.error = request.request.grammar == nullptr ? "the model gave no finite logits"
-                                                     : "the grammar and the other parameters together allow no token";
+    const bool chooses = request.request.grammar != nullptr;
+    event.error = chooses ? "the grammar and the other parameters together allow no token"
+                          : "the model gave no finite logits";
+    if (chooses && request.request.sampling.num_listed() > 0)
+      event.refusal = RequestError{.message = event.error, .code = "no_token_allowed"};
   } else {
     event.tokens.push_back(*update.token);
     ++metrics_.generation_tokens;

@@ -1,14 +1,11 @@
-// Routing, keys, CORS, and the endpoints. Errors of every endpoint leave through refusal().
-// Every path asks for a key but health, metrics, /debug/pipeline and version, which are open, as in vLLM.
+// Keys, CORS, and the endpoints. Errors of every endpoint leave through refusal().
 #include "frontend/api.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <boost/asio/this_coro.hpp>
 #include <boost/json/serialize.hpp>
-#include <boost/url/pct_string_view.hpp>
 #include <chrono>
 #include <utility>
 #include <vector>
@@ -22,7 +19,9 @@
 #include "frontend/openai/output_format.h"
 #include "frontend/openai/prepare.h"
 #include "frontend/openai/tokenize_request.h"
+#include "frontend/openapi/document.h"
 #include "frontend/refusals.h"
+#include "frontend/routes.h"
 
 namespace echelon {
 namespace {
@@ -32,96 +31,7 @@ namespace json = boost::json;
 
 constexpr int kLoadingRetryS = 2, kDrainingRetryS = 5;
 
-enum class Access {
-  open,     ///< to anybody, while draining, too
-  guarded,  ///< asks for a key, and is refused while draining
-  limited,  ///< likewise, and counts for the key's limits
-  admin,    ///< asks for an administrator's key
-};
-
-struct Route {
-  std::string_view path;  ///< '*': one segment; "**" at the end: all that follows. Goes into HttpRequest::argument
-  std::string_view method;
-  Access access;
-  Api::Endpoint endpoint;
-};
-
-constexpr auto kRoutes = std::to_array<Route>({
-    {"/v1/chat/completions", "POST", Access::limited, &Api::chat},
-    {"/v1/completions", "POST", Access::limited, &Api::completions},
-    {"/v1/responses", "POST", Access::limited, &Api::responses},
-    {"/v1/messages", "POST", Access::limited, &Api::messages},
-    {"/v1/messages/count_tokens", "POST", Access::guarded, &Api::count_tokens},
-    {"/v1/models", "GET", Access::guarded, &Api::models},
-    {"/v1/models/**", "GET", Access::guarded, &Api::one_model},
-    {"/v1/files", "GET", Access::guarded, &Api::list_files},
-    {"/v1/files", "POST", Access::guarded, &Api::create_file},
-    {"/v1/files/*", "GET", Access::guarded, &Api::one_file},
-    {"/v1/files/*", "DELETE", Access::guarded, &Api::delete_file},
-    {"/v1/files/*/content", "GET", Access::guarded, &Api::file_content},
-    {"/v1/batches", "GET", Access::guarded, &Api::list_batches},
-    {"/v1/batches", "POST", Access::guarded, &Api::create_batch},
-    {"/v1/batches/*", "GET", Access::guarded, &Api::one_batch},
-    {"/v1/batches/*/cancel", "POST", Access::guarded, &Api::cancel_batch},
-    {"/tokenize", "POST", Access::guarded, &Api::tokenize},
-    {"/detokenize", "POST", Access::guarded, &Api::detokenize},
-    {"/tokenizer_info", "GET", Access::guarded, &Api::tokenizer_info},
-    {"/apply-template", "POST", Access::guarded, &Api::apply_template},
-    {"/load", "GET", Access::guarded, &Api::load},
-    {"/reset_prefix_cache", "POST", Access::admin, &Api::reset_prefix_cache},
-    {"/health", "GET", Access::open, &Api::ready},
-    {"/health/ready", "GET", Access::open, &Api::ready},
-    {"/health/live", "GET", Access::open, &Api::live},
-    {"/metrics", "GET", Access::open, &Api::metrics},
-    {"/debug/pipeline", "GET", Access::open, &Api::pipeline},
-    {"/version", "GET", Access::open, &Api::version},
-});
 constexpr std::string_view kMessages = "/v1/messages";  ///< Anthropic's, with its errors
-
-/// What of `path` the stars of `pattern` stand for; nothing when it is another path.
-std::optional<std::string_view> match(std::string_view pattern, std::string_view path) {
-  const size_t star = pattern.find('*');
-  if (star == std::string_view::npos) return path == pattern ? std::optional(std::string_view()) : std::nullopt;
-  const bool takes_all = pattern.ends_with("**");
-  const std::string_view before = pattern.substr(0, star), after = pattern.substr(star + (takes_all ? 2 : 1));
-  if (path.size() <= before.size() + after.size() || !path.starts_with(before) || !path.ends_with(after))
-    return std::nullopt;
-  const std::string_view argument = path.substr(before.size(), path.size() - before.size() - after.size());
-  if (!takes_all && argument.find('/') != std::string_view::npos) return std::nullopt;
-  return argument;
-}
-
-/// The routes of one path, which differ in their methods.
-struct Routes {
-  std::vector<const Route*> routes;
-  std::string argument;  ///< decoded; empty when it cannot be
-  bool is_open() const { return !routes.empty() && routes.front()->access == Access::open; }
-  const Route* with_method(std::string_view method) const {
-    for (const Route* route : routes) {
-      if (route->method == method || (method == "HEAD" && route->method == "GET")) return route;
-    }
-    return nullptr;
-  }
-};
-
-Routes find_routes(std::string_view path) {
-  Routes found;
-  for (const Route& route : kRoutes) {
-    const auto argument = match(route.path, path);
-    if (!argument) continue;
-    found.routes.push_back(&route);
-    const auto encoded = boost::urls::make_pct_string_view(*argument);
-    if (encoded.has_value()) found.argument = encoded->decode();
-  }
-  return found;
-}
-
-std::string allowed_methods(const Routes& found) {
-  std::string methods;
-  for (const Route* route : found.routes)
-    methods += fmt::format("{}, ", route->method == "GET" ? "GET, HEAD" : route->method);
-  return methods + "OPTIONS";
-}
 
 HttpResponse json_response(const json::object& body, int status = 200) {
   HttpResponse response;
@@ -135,8 +45,9 @@ HttpResponse json_response(const json::object& body, int status = 200) {
 Api::Api(const ServerOptions& options, const KeyRing& keys, RequestLog* log, Engine& engine, const HttpMetrics& metrics)
     : options_(options), keys_(keys), log_(log), engine_(engine), metrics_(metrics) {}
 
-HttpResponse Api::refusal(const RequestError& error) const {
-  HttpResponse response = json_response(error_body(error), error.http_status);
+HttpResponse Api::refusal(const RequestError& error, std::string_view path) const {
+  const json::object body = path.starts_with(kMessages) ? messages_error_body(error) : error_body(error);
+  HttpResponse response = json_response(body, error.http_status);
   response.refused = error;
   const bool later = error.http_status == 429 || error.http_status == 503;
   if (later) response.fields.emplace_back("Retry-After", std::to_string(std::max(1, error.retry_after_s)));
@@ -187,10 +98,10 @@ asio::awaitable<HttpResponse> Api::handle(HttpRequest request) {
 }
 
 asio::awaitable<HttpResponse> Api::route(HttpRequest request) {
-  const Routes found = find_routes(request.path);
+  const PathRoutes found = find_routes(request.path);
   if (request.method == "OPTIONS") {
     if (request.path == "*") co_return options_answer(request, "GET, HEAD, POST, DELETE, OPTIONS");
-    if (!found.routes.empty()) co_return options_answer(request, allowed_methods(found));
+    if (!found.routes.empty()) co_return options_answer(request, found.methods());
   }
   KeyLimits limits{.requests_per_min = options_.limit_requests_per_min,
                    .tokens_per_min = options_.limit_tokens_per_min};
@@ -207,7 +118,7 @@ asio::awaitable<HttpResponse> Api::route(HttpRequest request) {
     co_return refusal(http_refusal(404, "there is nothing at this path; see GET /v1/models", "not_found"));
   const Route* route = found.with_method(request.method);
   if (route == nullptr) {
-    const std::string allow = allowed_methods(found);
+    const std::string allow = found.methods();
     HttpResponse response = refusal(
         http_refusal(405, fmt::format("{} takes only: {}", found.routes.front()->path, allow), "method_not_allowed"));
     response.fields.emplace_back("Allow", allow);
@@ -368,6 +279,29 @@ asio::awaitable<HttpResponse> Api::one_model(HttpRequest request) {
   const std::string& name = request.argument;
   if (name != (*model)->name) co_return refusal(*check_model(name.empty() ? "?" : name, **model));
   co_return json_response(model_card(**model));
+}
+
+asio::awaitable<HttpResponse> Api::openapi(HttpRequest) {
+  const auto model = loaded_model();
+  if (model.has_error()) co_return refusal(model.error());
+  std::vector<PlacedOperation> operations;
+  for (const Route& route : routes())
+    operations.push_back({.path = route.path,
+                          .method = route.method,
+                          .asks_key = keys_.asks() && route.access != Access::open,
+                          .operation = &route.operation});
+  auto work = [&] { return openapi_document(operations, **model, ECHELON_VERSION); };
+  co_return json_response(co_await text_work(true, work));
+}
+
+asio::awaitable<HttpResponse> Api::docs(HttpRequest) {
+  HttpResponse response;
+  response.content_type = "text/html; charset=utf-8";
+  response.body = docs_page();
+  response.fields.emplace_back("Content-Security-Policy",
+                               "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src "
+                               "'self'; frame-ancestors 'none'; base-uri 'none'");
+  co_return response;
 }
 
 asio::awaitable<HttpResponse> Api::live(HttpRequest) { co_return json_response(json::object{{"status", "ok"}}); }

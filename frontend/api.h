@@ -1,5 +1,4 @@
-// The endpoints: which paths there are, who may use them, and what each answers.
-// CONTRIBUTING: a new endpoint is a row in kRoutes (api.cc) and a member function.
+// The endpoints: what each answers, behind keys and limits. Which paths they have is in routes.cc.
 #pragma once
 
 #include <atomic>
@@ -35,7 +34,7 @@ class Api final : public RequestHandler {
   void drain() { draining_.store(true); }
 
   boost::asio::awaitable<HttpResponse> handle(HttpRequest request) override;
-  HttpResponse refusal(const RequestError& error) const override;
+  HttpResponse refusal(const RequestError& error, std::string_view path) const override;
   size_t body_limit(const HttpRequest& header) const override;
   void finished(RequestRecord& record) override;
 
@@ -63,6 +62,8 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> list_batches(HttpRequest request);
   boost::asio::awaitable<HttpResponse> one_batch(HttpRequest request);
   boost::asio::awaitable<HttpResponse> cancel_batch(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> openapi(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> docs(HttpRequest request);
   boost::asio::awaitable<HttpResponse> live(HttpRequest request);
   boost::asio::awaitable<HttpResponse> ready(HttpRequest request);
   boost::asio::awaitable<HttpResponse> metrics(HttpRequest request);
@@ -71,6 +72,7 @@ class Api final : public RequestHandler {
 
  private:
   boost::asio::awaitable<HttpResponse> route(HttpRequest request);
+  HttpResponse refusal(const RequestError& error) const { return refusal(error, ""); }
   HttpResponse options_answer(const HttpRequest& request, std::string allow) const;
   void add_cors(const std::string& origin, HttpResponse& response) const;
   /// Whose key it is; nobody's when none is asked for.

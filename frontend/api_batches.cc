@@ -22,7 +22,7 @@ namespace json = boost::json;
 constexpr size_t kPieceBytes = 256 << 10;  ///< of a file, read and sent at once
 
 RequestError not_found(std::string_view kind, std::string_view id) {
-  return http_refusal(404, fmt::format("there is no {} {}", kind, id.substr(0, 64)), "not_found");
+  return http_refusal(404, fmt::format("there is no {} {}", kind, shortened(id)), "not_found");
 }
 
 /// The bytes of a file, a piece at a time. A file that is removed meanwhile is sent to its end.
@@ -48,7 +48,7 @@ RequestResult<int64_t> number_of(const std::string& after, Find find) {
   using boost::system::in_place_value;  // an integer would do for the error's status, too
   if (after.empty()) return {in_place_value, 0};
   const auto found = find(after);
-  if (!found) return bad_request("after", fmt::format("there is no {}", after.substr(0, 64)));
+  if (!found) return bad_request("after", fmt::format("there is no {}", shortened(after)));
   return {in_place_value, found->number};
 }
 

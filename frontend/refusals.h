@@ -7,8 +7,19 @@
 #include <utility>
 
 #include "engine/request_error.h"
+#include "engine/text/utf8.h"
 
 namespace echelon {
+
+/// A client's own words in our answer: characters, whatever they were, and so few that an answer is never larger than
+/// what was sent.
+inline std::string shortened(std::string_view words) {
+  constexpr size_t kMost = 64;
+  if (words.size() <= kMost) return replace_invalid_utf8(words);
+  size_t end = kMost;
+  while (end > 0 && (words[end] & 0xc0) == 0x80) --end;  // not in the middle of a character
+  return replace_invalid_utf8(words.substr(0, end)) + "...";
+}
 
 /// The request's parameter `param` (empty: the request as a whole) is at fault: 400.
 inline RequestError bad_request(std::string_view param, std::string message, std::string_view code = "") {

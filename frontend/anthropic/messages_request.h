@@ -10,6 +10,14 @@
 
 namespace echelon {
 
+struct MessagesRequest {
+  GenerationParams params;
+  Conversation conversation;
+};
+void read_messages_request(JsonReader& reader, const ModelInfo& model, MessagesRequest& request);
+/// Of count_tokens.
+void read_count_request(JsonReader& reader, const ModelInfo& model, MessagesRequest& request);
+
 /// Text and functions alone: images, documents and other tools are refused by name. Messages of one role that follow
 /// each other become one; a last message of the assistant is continued.
 RequestResult<AnswerSetup> prepare_messages(std::string_view body, std::shared_ptr<const ModelInfo> model);

@@ -7,7 +7,6 @@
 #include <boost/json/serialize.hpp>
 #include <boost/url/parse_query.hpp>
 #include <charconv>
-#include <initializer_list>
 #include <utility>
 
 #include "frontend/batch/batch_line.h"
@@ -20,7 +19,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr size_t kMaxFilesOfList = 10'000, kMaxBatchesOfList = 100, kUsualBatchesOfList = 20;
+constexpr size_t kUsualBatchesOfList = 20;
 constexpr size_t kMaxMetadata = 16, kMaxMetadataName = 64, kMaxMetadataText = 512;
 constexpr std::string_view kPurpose = "batch";
 constexpr std::string_view kWindow = "24h";
@@ -42,7 +41,7 @@ std::optional<RequestError> check_metadata(const json::value& value) {
 }
 
 /// Its names must be among `known`, each at most once.
-RequestResult<ListQuery> parse_list_query(std::string_view query, std::initializer_list<std::string_view> known,
+RequestResult<ListQuery> parse_list_query(std::string_view query, std::span<const QueryParameter> known,
                                           size_t usual_limit, size_t max_limit) {
   ListQuery list{.after = {}, .purpose = {}, .limit = usual_limit};
   if (query.empty()) return list;
@@ -51,8 +50,9 @@ RequestResult<ListQuery> parse_list_query(std::string_view query, std::initializ
   std::vector<std::string> seen;
   for (const auto& parameter : boost::urls::params_view(*parsed)) {
     const std::string name = parameter.key, value = parameter.value;
-    if (std::find(known.begin(), known.end(), name) == known.end())
-      return bad_request(name.substr(0, 64), "this is not a parameter that is supported here", "unknown_parameter");
+    const auto is_it = [&](const QueryParameter& one) { return one.name == name; };
+    if (std::none_of(known.begin(), known.end(), is_it))
+      return bad_request(shortened(name), "this is not a parameter that is supported here", "unknown_parameter");
     if (std::find(seen.begin(), seen.end(), name) != seen.end())
       return bad_request(name, fmt::format("{} is there more than once", name));
     seen.push_back(name);
@@ -88,10 +88,10 @@ RequestResult<Upload> parse_upload(std::string_view content_type, std::string_vi
     } else if (part.name == "file") {
       has_file = true;
       if (!part.file_name) return bad_request("file", "file must be a file, with a filename");
-      upload.file_name = *part.file_name;
+      upload.file_name = replace_invalid_utf8(*part.file_name);
       upload.content = part.content;
     } else {
-      return bad_request(part.name.substr(0, 64), "this is not a parameter that is supported here",
+      return bad_request(shortened(part.name), "this is not a parameter that is supported here",
                          "unknown_parameter");
     }
   }
@@ -100,36 +100,42 @@ RequestResult<Upload> parse_upload(std::string_view content_type, std::string_vi
   return upload;
 }
 
+void read_batch_request(JsonReader& reader, Batch& batch) {
+  constexpr std::string_view kWindows[] = {kWindow};
+  const auto endpoints = batch_endpoint_paths();
+  std::string window;
+  for (const std::string_view member : {"input_file_id", "endpoint", "completion_window"}) reader.require(member);
+  reader.read("input_file_id", batch.input_file);
+  reader.read_word("endpoint", batch.endpoint, endpoints);
+  reader.read_word("completion_window", window, kWindows);
+  const json::value* metadata = reader.find_shaped("metadata", [] {
+    return json::object{{"type", "object"},
+                        {"maxProperties", kMaxMetadata},
+                        {"propertyNames", json::object{{"maxLength", kMaxMetadataName}}},
+                        {"additionalProperties", json::object{{"type", "string"}, {"maxLength", kMaxMetadataText}}}};
+  });
+  reader.refuse_others({});
+  if (metadata == nullptr) return;
+  if (const auto error = check_metadata(*metadata)) return reader.fail(*error);
+  batch.metadata = json::serialize(*metadata);
+}
+
 RequestResult<Batch> parse_batch_request(std::string_view body) {
   const auto object = parse_json_object(body);
   if (object.has_error()) return object.error();
   JsonReader reader(*object);
   Batch batch;
-  std::string window;
-  reader.require("input_file_id");
-  reader.read("input_file_id", batch.input_file);
-  reader.require("endpoint");
-  reader.read("endpoint", batch.endpoint);
-  reader.require("completion_window");
-  reader.read("completion_window", window);
-  const json::value* metadata = reader.find("metadata");
-  reader.refuse_others({});
+  read_batch_request(reader, batch);
   if (reader.error()) return *reader.error();
-  if (batch_endpoint(batch.endpoint) == nullptr)
-    return bad_request("endpoint", fmt::format("endpoint must be one of: {}", batch_endpoint_names()));
-  if (window != kWindow) return bad_request("completion_window", fmt::format("completion_window must be {}", kWindow));
-  if (metadata == nullptr) return batch;
-  if (auto error = check_metadata(*metadata)) return *error;
-  batch.metadata = json::serialize(*metadata);
   return batch;
 }
 
 RequestResult<ListQuery> parse_files_query(std::string_view query) {
-  return parse_list_query(query, {"after", "limit", "order", "purpose"}, kMaxFilesOfList, kMaxFilesOfList);
+  return parse_list_query(query, kFilesQuery, kMaxFilesOfList, kMaxFilesOfList);
 }
 
 RequestResult<ListQuery> parse_batches_query(std::string_view query) {
-  return parse_list_query(query, {"after", "limit"}, kUsualBatchesOfList, kMaxBatchesOfList);
+  return parse_list_query(query, kBatchesQuery, kUsualBatchesOfList, kMaxBatchesOfList);
 }
 
 json::object file_body(const StoredFile& file) {

@@ -9,6 +9,7 @@
 
 #include "engine/request_error.h"
 #include "frontend/batch/store.h"
+#include "frontend/openai/json_reader.h"
 
 namespace echelon {
 
@@ -20,7 +21,20 @@ struct Upload {
 RequestResult<Upload> parse_upload(std::string_view content_type, std::string_view body);
 
 /// Endpoint, input file and metadata of POST /v1/batches.
+void read_batch_request(JsonReader& reader, Batch& batch);
 RequestResult<Batch> parse_batch_request(std::string_view body);
+
+inline constexpr size_t kMaxFilesOfList = 10'000, kMaxBatchesOfList = 100;
+inline constexpr QueryParameter kFilesQuery[] = {
+    {"after", R"({"type": "string"})"},
+    {"limit", R"({"type": "integer", "minimum": 1, "maximum": 10000})"},
+    {"order", R"({"enum": ["asc", "desc"]})"},
+    {"purpose", R"({"type": "string"})"},
+};
+inline constexpr QueryParameter kBatchesQuery[] = {
+    {"after", R"({"type": "string"})"},
+    {"limit", R"({"type": "integer", "minimum": 1, "maximum": 100})"},
+};
 
 /// The query of a list.
 struct ListQuery {

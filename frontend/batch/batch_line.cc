@@ -2,6 +2,7 @@
 #include "frontend/batch/batch_line.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <boost/json/serialize.hpp>
 #include <utility>
@@ -29,10 +30,10 @@ const ModelEndpoint* batch_endpoint(std::string_view path) {
   return nullptr;
 }
 
-std::string batch_endpoint_names() {
-  std::string names;
-  for (const ModelEndpoint* endpoint : kEndpoints) names += (names.empty() ? "" : ", ") + std::string(endpoint->path);
-  return names;
+std::vector<std::string_view> batch_endpoint_paths() {
+  std::vector<std::string_view> paths;
+  for (const ModelEndpoint* endpoint : kEndpoints) paths.push_back(endpoint->path);
+  return paths;
 }
 
 RequestResult<BatchLine> parse_batch_line(std::string_view text, const ModelEndpoint* endpoint) {
@@ -57,7 +58,8 @@ RequestResult<BatchLine> parse_batch_line(std::string_view text, const ModelEndp
   if (method != "POST") return bad_request("method", "method must be POST", "invalid_method");
   line.endpoint = batch_endpoint(url);
   if (line.endpoint == nullptr)
-    return bad_request("url", fmt::format("url must be one of: {}", batch_endpoint_names()), "invalid_url");
+    return bad_request("url", fmt::format("url must be one of {}", fmt::join(batch_endpoint_paths(), ", ")),
+                       "invalid_url");
   if (endpoint != nullptr && line.endpoint != endpoint)
     return bad_request("url", fmt::format("url must be the batch's endpoint, {}", endpoint->path), "mismatched_url");
   if (!body.is_object())

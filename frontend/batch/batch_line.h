@@ -31,8 +31,8 @@ struct BatchLine {
 
 /// The endpoint whose requests may be lines of a batch, or null.
 const ModelEndpoint* batch_endpoint(std::string_view path);
-/// "/v1/chat/completions, ..", for messages.
-std::string batch_endpoint_names();
+/// Of all of them.
+std::vector<std::string_view> batch_endpoint_paths();
 
 /// {"custom_id", "method": "POST", "url", "body"}; with `endpoint`, the url has to be its.
 RequestResult<BatchLine> parse_batch_line(std::string_view text, const ModelEndpoint* endpoint);

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -62,8 +63,9 @@ class RequestHandler {
   virtual boost::asio::awaitable<HttpResponse> handle(HttpRequest request) = 0;
   /// The longest body that a request with this header may bring; beyond: 413.
   virtual size_t body_limit(const HttpRequest& header) const = 0;
-  /// The answer to a request that is refused before it could be read in full, or that is not served.
-  virtual HttpResponse refusal(const RequestError& error) const = 0;
+  /// The answer to a request that is refused before it could be read in full, or that is not served. `path`: the
+  /// request's, as far as it is known.
+  virtual HttpResponse refusal(const RequestError& error, std::string_view path) const = 0;
   /// Once for every request that handle() was given, on the strand, when it has been answered or its client has left
   /// and nothing works on it any more.
   virtual void finished(RequestRecord& record) = 0;

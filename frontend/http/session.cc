@@ -145,7 +145,7 @@ asio::awaitable<void> Session::run_refusing(RequestError error) {
 }
 
 asio::awaitable<void> Session::refuse(Incoming incoming) {
-  HttpResponse response = state_.handler.refusal(*incoming.error);
+  HttpResponse response = state_.handler.refusal(*incoming.error, incoming.path);
   response.close = true;
   if (co_await write(std::move(response), incoming)) co_await linger();
 }
@@ -191,7 +191,7 @@ asio::awaitable<Session::Incoming> Session::read_request(BodyReservation& reserv
     incoming.error = http_refusal(400, "malformed request target", "bad_http_request");
     co_return incoming;
   }
-  request.path = *path;
+  request.path = incoming.path = *path;
   request.query = query_of(header.target());
 
   const size_t body_limit = state_.handler.body_limit(request), length = parser.content_length().value_or(0);
@@ -263,7 +263,7 @@ asio::awaitable<bool> Session::answer_guarded(Incoming incoming) {
 asio::awaitable<bool> Session::answer(Incoming incoming) {
   const auto begin = std::chrono::steady_clock::now();
   const std::string id = incoming.request->id;
-  const std::string what = incoming.request->method + " " + incoming.request->path;
+  const std::string path = incoming.request->path, what = incoming.request->method + " " + path;
   const auto cancellation = co_await asio::this_coro::cancellation_state;
   HttpResponse response;
   try {
@@ -271,7 +271,7 @@ asio::awaitable<bool> Session::answer(Incoming incoming) {
   } catch (const std::exception& fault) {
     if (cancellation.cancelled() != asio::cancellation_type::none) co_return false;
     log::error("http: {} {}: {}", id, what, fault.what());
-    response = state_.handler.refusal(internal_error(id));
+    response = state_.handler.refusal(internal_error(id), path);
   }
   response.fields.emplace_back("x-request-id", id);
   const int status = response.status;

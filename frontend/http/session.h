@@ -33,6 +33,7 @@ class Session : public std::enable_shared_from_this<Session> {
   struct Incoming {
     std::optional<HttpRequest> request;
     std::optional<RequestError> error;  ///< neither: the client has left
+    std::string path;                   ///< as far as it is known
     unsigned version = 11;
     bool keep_alive = true;
     bool is_head = false;

@@ -86,6 +86,7 @@ Answer::Effects Answer::add(size_t prompt, OutputEvent event) {
   if (error_) return effects;
   if (event.finish == FinishReason::error) {
     error_ = event.error.empty() ? "the engine gave no reason" : event.error;
+    refusal_ = std::move(event.refusal);
     return effects;
   }
   if (event.finish == FinishReason::timeout && event.refusal) {

@@ -3,7 +3,6 @@
 #include "frontend/openai/chat_request.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -25,16 +24,9 @@ constexpr auto kEmptyMembers = std::to_array<std::string_view>({"refusal", "anno
 constexpr auto kReservedVariables =
     std::to_array<std::string_view>({"messages", "add_generation_prompt", "bos_token", "eos_token", "tools"});
 
+constexpr std::string_view kNothing = R"({"type": ["array", "string"], "maxItems": 0, "maxLength": 0})";
 bool holds_nothing(const json::value& value) {
   return (value.is_array() && value.get_array().empty()) || (value.is_string() && value.get_string().empty());
-}
-
-/// The text of a content, with an error in `reader` when it has none.
-std::string read_content(JsonReader& reader, const json::value* content, bool may_be_absent) {
-  if (content != nullptr) return read_text(reader, "content", *content);
-  if (!may_be_absent)
-    reader.fail("content", fmt::format("{} is missing", reader.full_name("content")), "missing_required_parameter");
-  return {};
 }
 
 /// What only an assistant's message or a tool's may have.
@@ -50,34 +42,31 @@ void read_role_members(JsonReader& reader, std::string_view role, json::object& 
     reader.require("tool_call_id");
     reader.read("tool_call_id", id);
     message["tool_call_id"] = std::move(id);
-  } else if (const json::value* calls = reader.find("tool_calls"); calls != nullptr && !holds_nothing(*calls)) {
+  } else if (const json::value* calls = reader.find("tool_calls", kNothing);
+             calls != nullptr && !holds_nothing(*calls)) {
     reader.fail("tool_calls",
                 fmt::format("{} is only allowed with the role assistant", reader.full_name("tool_calls")));
   }
 }
 
-json::object read_message(JsonReader& outer, const json::value& value, size_t index) {
-  json::object message;
-  const std::string path = fmt::format("messages[{}]", index);
-  read_element(outer, path, value, [&](JsonReader& reader) {
-    std::string role, name;
-    if (reader.find("role") == nullptr) reader.require("role");
-    reader.read("role", role);
-    if (std::find(kRoles.begin(), kRoles.end(), role) == kRoles.end())
-      reader.fail("role", fmt::format("{}.role must be one of system, developer, user, assistant, tool", path));
+void read_message(JsonReader& outer, json::array& messages) {
+  read_case(outer, "role", kRoles, "", [&](JsonReader& reader, std::string_view role) {
+    json::object message;
     for (const auto member : kEmptyMembers) {
-      const json::value* extra = reader.find(member);
+      const json::value* extra = reader.find(member, kNothing);
       if (extra != nullptr && !holds_nothing(*extra))
-        reader.fail(member, fmt::format("{}.{} is not supported", path, member), "unsupported_parameter");
+        reader.fail(member, fmt::format("{} is not supported", reader.full_name(member)), "unsupported_parameter");
     }
     message["role"] = role == "developer" ? "system" : role;
-    message["content"] = read_content(reader, reader.find("content"), role == "assistant");
+    message["content"] = read_text(reader, "content");
+    if (role != "assistant") reader.require("content");
+    std::string name;
     reader.read("name", name);
     if (!name.empty()) message["name"] = std::move(name);
     read_role_members(reader, role, message);
     reader.find("parsed");  // what a client made of the content
+    messages.push_back(std::move(message));
   });
-  return message;
 }
 
 void read_logprobs(JsonReader& reader, SamplingParams& sampling) {
@@ -92,7 +81,7 @@ void read_logprobs(JsonReader& reader, SamplingParams& sampling) {
 }  // namespace
 
 void read_template_variables(JsonReader& reader, json::object& variables) {
-  const json::value* value = reader.find("chat_template_kwargs");
+  const json::value* value = reader.find("chat_template_kwargs", R"({"type": "object"})");
   if (value == nullptr) return;
   if (!value->is_object()) {
     reader.fail("chat_template_kwargs",
@@ -108,18 +97,26 @@ void read_template_variables(JsonReader& reader, json::object& variables) {
 }
 
 void read_reasoning_effort(JsonReader& reader, std::string_view name, json::object& variables) {
-  std::string effort;
-  reader.read(name, effort);
-  if (effort.empty()) return;
   constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium", "high", "xhigh"};
-  if (std::find(std::begin(kEfforts), std::end(kEfforts), effort) == std::end(kEfforts))
-    return reader.fail(name, fmt::format("{} must be one of {}", reader.full_name(name), fmt::join(kEfforts, ", ")));
+  std::string effort;
+  reader.read_word(name, effort, kEfforts);
+  if (effort.empty()) return;
   if (effort == "none") variables.emplace("enable_thinking", false);
   variables.emplace("reasoning_effort", std::move(effort));
 }
 
-std::string read_text(JsonReader& reader, std::string_view name, const json::value& content,
-                      std::span<const std::string_view> part_types) {
+std::string read_text(JsonReader& reader, std::string_view name, std::span<const std::string_view> part_types) {
+  const json::value* found = reader.find_shaped(name, [&] {
+    const json::object text{{"type", "string"}};
+    ObjectSchema part;
+    for (const std::string_view member : {"type", "text"}) part.require(member);
+    part.add("type", words_shape(part_types));
+    part.add("text", text);
+    part.allow_others();
+    return any_of({text, array_shape(std::move(part).take(), kMaxContentParts)});
+  });
+  if (found == nullptr) return {};
+  const json::value& content = *found;
   if (content.is_string()) return std::string(content.get_string());
   if (!content.is_array()) {
     reader.fail(name, fmt::format("{} must be a string or an array of text parts, not {}", reader.full_name(name),
@@ -151,18 +148,10 @@ std::string read_text(JsonReader& reader, std::string_view name, const json::val
 }
 
 void read_conversation(JsonReader& reader, Conversation& conversation) {
-  const json::value& messages = reader.require("messages");
-  if (!reader.failed() && !messages.is_array())
-    reader.fail("messages", fmt::format("messages must be an array, not {}", kind_name(messages)));
-  if (messages.is_array()) {
-    const json::array& array = messages.get_array();
-    if (array.empty()) reader.fail("messages", "messages must have at least one message");
-    if (array.size() > kMaxMessages)
-      reader.fail("messages", fmt::format("messages has more than {} messages", kMaxMessages));
-    for (size_t i = 0; i < array.size() && !reader.failed(); ++i)
-      conversation.messages.push_back(read_message(reader, array[i], i));
-    if (!reader.failed()) name_tool_messages(conversation.messages);
-  }
+  reader.require("messages");
+  read_elements(reader, "messages", {1, kMaxMessages, "messages"},
+                [&](JsonReader& message) { read_message(message, conversation.messages); });
+  if (!reader.failed()) name_tool_messages(conversation.messages);
   read_tools(reader, ToolShape::nested, conversation.tools);
   read_template_variables(reader, conversation.template_variables);
   read_reasoning_effort(reader, "reasoning_effort", conversation.template_variables);
@@ -179,24 +168,28 @@ void read_conversation(JsonReader& reader, Conversation& conversation) {
   }
 }
 
-RequestResult<ChatRequest> parse_chat_request(const json::object& body, const ModelInfo& model) {
-  ChatRequest request;
-  JsonReader reader(body);
+void read_template_request(JsonReader& reader, const ModelInfo& model, Conversation& conversation) {
+  read_model(reader, model);
+  read_conversation(reader, conversation);
+  reader.refuse_others({});
+}
+
+void read_chat_request(JsonReader& reader, const ModelInfo& model, ChatRequest& request) {
   read_generation_params(reader, model, 1, request.params);
-  if (!reader.failed()) {
-    if (auto error = check_model(request.params.model, model)) return *error;
-  }
   read_logprobs(reader, request.params.sampling);
   read_response_format(reader, request.params);
   reader.read("include_reasoning", request.params.include_reasoning);
   read_conversation(reader, request.conversation);
   refuse_unsupported(reader, true, request.params.num_choices);
   bool echo = false;
+  reader.find("echo", R"({"const": false})");
   reader.read("echo", echo);
   if (echo) reader.fail("echo", "echo is only supported by /v1/completions", "unsupported_parameter");
   reader.refuse_others(ignored_parameters());
-  if (reader.error()) return *reader.error();
-  return request;
+}
+
+RequestResult<ChatRequest> parse_chat_request(const json::object& body, const ModelInfo& model) {
+  return parsed<ChatRequest>(body, model, &read_chat_request);
 }
 
 RequestResult<std::string> cut_after_final_message(std::string rendered, const Conversation& conversation) {

@@ -30,12 +30,13 @@ struct ChatRequest {
   Conversation conversation;
 };
 
+void read_chat_request(JsonReader& reader, const ModelInfo& model, ChatRequest& request);
 RequestResult<ChatRequest> parse_chat_request(const boost::json::object& body, const ModelInfo& model);
 
 inline constexpr std::string_view kChatPartTypes[] = {"text"};
 
-/// A string, or text parts joined with newlines; with an error in `reader` when it is neither.
-std::string read_text(JsonReader& reader, std::string_view name, const boost::json::value& content,
+/// A string, or text parts joined with newlines; with an error in `reader` when it is neither. "" when it is absent.
+std::string read_text(JsonReader& reader, std::string_view name,
                       std::span<const std::string_view> part_types = kChatPartTypes);
 
 /// chat_template_kwargs
@@ -47,6 +48,9 @@ void read_reasoning_effort(JsonReader& reader, std::string_view name, boost::jso
 
 /// The members that /v1/chat/completions and /tokenize share.
 void read_conversation(JsonReader& reader, Conversation& conversation);
+
+/// /apply-template
+void read_template_request(JsonReader& reader, const ModelInfo& model, Conversation& conversation);
 
 /// The rendered text, cut behind the last message's content (continue_final_message).
 RequestResult<std::string> cut_after_final_message(std::string rendered, const Conversation& conversation);

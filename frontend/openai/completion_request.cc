@@ -8,6 +8,7 @@
 
 #include "frontend/openai/output_format.h"
 #include "frontend/refusals.h"
+#include "kernels/base/limits.h"
 
 namespace echelon {
 namespace {
@@ -21,6 +22,13 @@ RequestError bad_prompt() {
 }
 
 }  // namespace
+
+json::object prompts_shape(int64_t vocab_size) {
+  const json::object text{{"type", "string"}};
+  const json::object ids = array_shape(integer_shape(0, vocab_size - 1), static_cast<size_t>(kMaxModelLen), 1);
+  return any_of(
+      {text, ids, array_shape(text, kMaxPromptsTimesChoices, 1), array_shape(ids, kMaxPromptsTimesChoices, 1)});
+}
 
 RequestResult<std::vector<PromptInput>> read_prompts(const json::value& value, int64_t vocab_size) {
   std::vector<PromptInput> prompts;
@@ -57,7 +65,8 @@ namespace {
 
 /// A number, or true from clients that send to both endpoints alike (promptfoo).
 void read_logprobs(JsonReader& reader, SamplingParams& sampling) {
-  const json::value* value = reader.find("logprobs");
+  const json::value* value =
+      reader.find("logprobs", R"({"anyOf": [{"type": "integer", "minimum": 0, "maximum": 20}, {"type": "boolean"}]})");
   if (value == nullptr || !value->is_bool()) return reader.read("logprobs", sampling.num_logprobs, 0, kMaxLogprobs);
   if (value->get_bool()) sampling.num_logprobs = 1;
 }
@@ -77,15 +86,10 @@ void read_best_of(JsonReader& reader, GenerationParams& params) {
 
 }  // namespace
 
-RequestResult<CompletionRequest> parse_completion_request(const json::object& body, const ModelInfo& model) {
-  CompletionRequest request;
-  JsonReader reader(body);
+void read_completion_request(JsonReader& reader, const ModelInfo& model, CompletionRequest& request) {
   GenerationParams& params = request.params;
   reader.read("echo", request.echo);
   read_generation_params(reader, model, request.echo ? 0 : 1, params);
-  if (!reader.failed()) {
-    if (auto error = check_model(params.model, model)) return *error;
-  }
   request.echo_only = request.echo && params.max_tokens == 0;
   if (request.echo_only) params.max_tokens = 1;
   reader.read("add_special_tokens", request.add_special_tokens);
@@ -94,6 +98,7 @@ RequestResult<CompletionRequest> parse_completion_request(const json::object& bo
     params.sampling.num_prompt_logprobs = std::max(params.sampling.num_prompt_logprobs, params.sampling.num_logprobs);
   read_best_of(reader, params);
 
+  reader.find_shaped("prompt", [&] { return prompts_shape(model.vocab_size); });
   const json::value& prompt = reader.require("prompt");
   if (!reader.failed()) {
     auto prompts = read_prompts(prompt, model.vocab_size);
@@ -108,8 +113,10 @@ RequestResult<CompletionRequest> parse_completion_request(const json::object& bo
   read_response_format(reader, params);
   refuse_unsupported(reader, false, params.num_choices);
   reader.refuse_others(ignored_parameters());
-  if (reader.error()) return *reader.error();
-  return request;
+}
+
+RequestResult<CompletionRequest> parse_completion_request(const json::object& body, const ModelInfo& model) {
+  return parsed<CompletionRequest>(body, model, &read_completion_request);
 }
 
 }  // namespace echelon

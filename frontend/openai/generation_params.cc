@@ -65,9 +65,33 @@ bool asks_for_nothing(const json::value& value, Neutral neutral, int num_choices
   return false;
 }
 
+/// The same as JSON Schema.
+json::object neutral_shape(Neutral neutral) {
+  switch (neutral) {
+    case Neutral::empty:
+      return {
+          {"type", json::array{"array", "object", "string"}}, {"maxItems", 0}, {"maxProperties", 0}, {"maxLength", 0}};
+    case Neutral::none_word:
+      return {{"const", "none"}};
+    case Neutral::false_value:
+      return {{"const", false}};
+    case Neutral::text_modality:
+      return {{"const", json::array{"text"}}};
+    case Neutral::num_choices:
+      return integer_shape(1, kMaxChoices);
+  }
+  return {};
+}
+
 /// {"token id": number}, as OpenAI has it.
 void read_logit_bias(JsonReader& reader, int64_t vocab_size, std::vector<TokenBias>& out) {
-  const json::value* value = reader.find("logit_bias");
+  const json::value* value = reader.find_shaped("logit_bias", [] {
+    return json::object{
+        {"type", "object"},
+        {"maxProperties", kMaxLogitBiases},
+        {"propertyNames", json::object{{"pattern", "^[0-9]+$"}}},
+        {"additionalProperties", json::object{{"type", "number"}, {"minimum", -100}, {"maximum", 100}}}};
+  });
   if (value == nullptr) return;
   if (!value->is_object()) {
     return reader.fail("logit_bias", fmt::format("logit_bias must be an object, not {}", kind_name(*value)));
@@ -89,30 +113,22 @@ void read_logit_bias(JsonReader& reader, int64_t vocab_size, std::vector<TokenBi
 }
 
 void read_allowed_token_ids(JsonReader& reader, int64_t vocab_size, std::vector<TokenId>& out) {
-  const json::value* value = reader.find("allowed_token_ids");
+  const json::value* value = reader.find_shaped(
+      "allowed_token_ids", [&] { return array_shape(integer_shape(0, vocab_size - 1), kMaxAllowedTokens, 1); });
   reader.read("allowed_token_ids", out, vocab_size, kMaxAllowedTokens);
   if (value != nullptr && !reader.failed() && out.empty())
     reader.fail("allowed_token_ids", "allowed_token_ids is empty: no token could be sampled");
 }
 
 void read_stream_options(JsonReader& reader, GenerationParams& params) {
-  const json::value* value = reader.find("stream_options");
-  if (value == nullptr) return;
-  if (!value->is_object()) {
-    reader.fail("stream_options", fmt::format("stream_options must be an object, not {}", kind_name(*value)));
-    return;
-  }
-  if (!params.stream) {
+  read_object(reader, "stream_options", [&](JsonReader& options) {
+    options.read("include_usage", params.include_usage);
+    options.read("continuous_usage_stats", params.continuous_usage);
+    bool obfuscation = false;  // padding against traffic analysis: not offered, and nothing depends on it
+    options.read("include_obfuscation", obfuscation);
+  });
+  if (reader.find("stream_options") != nullptr && !params.stream)
     reader.fail("stream_options", "stream_options is only allowed with stream: true");
-    return;
-  }
-  JsonReader options(value->get_object(), "stream_options");
-  options.read("include_usage", params.include_usage);
-  options.read("continuous_usage_stats", params.continuous_usage);
-  bool obfuscation = false;  // padding against traffic analysis: not offered, and nothing depends on it
-  options.read("include_obfuscation", obfuscation);
-  options.refuse_others({});
-  if (options.error()) reader.fail(*options.error());
 }
 
 void read_max_tokens(JsonReader& reader, int min, GenerationParams& params) {
@@ -127,15 +143,10 @@ void read_max_tokens(JsonReader& reader, int min, GenerationParams& params) {
 
 /// Seconds, as OpenAI's client takes them.
 void read_timeout(JsonReader& reader, GenerationParams& params) {
-  constexpr float kMostSeconds = 1e6f;
+  constexpr SamplingRange kSeconds{0.001f, 1e6f};
   float seconds = 0;
-  if (reader.find("timeout") == nullptr) return;
-  reader.read("timeout", seconds);
-  if (reader.failed() || reader.find("timeout")->is_null()) return;
-  if (!(seconds >= 0.001f && seconds <= kMostSeconds)) {
-    return reader.fail("timeout",
-                       fmt::format("timeout must be a number of seconds between 0.001 and {}", kMostSeconds));
-  }
+  reader.read("timeout", seconds, kSeconds);
+  if (seconds == 0) return;
   params.timeout = std::chrono::milliseconds(std::llround(double{seconds} * 1e3));
 }
 
@@ -143,7 +154,10 @@ void read_timeout(JsonReader& reader, GenerationParams& params) {
 
 void read_strings(JsonReader& reader, std::string_view name, size_t most, size_t most_bytes,
                   std::vector<std::string>& out) {
-  const json::value* value = reader.find(name);
+  const json::value* value = reader.find_shaped(name, [&] {
+    const json::object one{{"type", "string"}, {"minLength", 1}, {"maxLength", most_bytes}};
+    return any_of({one, array_shape(one, most)});
+  });
   if (value == nullptr) return;
   const auto add = [&](const json::value& one) {
     if (!one.is_string() || one.get_string().empty() || one.get_string().size() > most_bytes) {
@@ -166,7 +180,7 @@ std::span<const std::string_view> ignored_parameters() { return kIgnored; }
 void refuse_unsupported(JsonReader& reader, bool is_chat, int num_choices) {
   for (const auto& [name, neutral, chats_have_it] : kUnsupported) {
     if (is_chat && chats_have_it) continue;
-    const json::value* value = reader.find(name);
+    const json::value* value = reader.find_shaped(name, [&] { return neutral_shape(neutral); });
     if (value == nullptr || asks_for_nothing(*value, neutral, num_choices)) continue;
     reader.fail(name, fmt::format("{} is not supported with this value", name), "unsupported_parameter");
   }
@@ -177,16 +191,16 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   SamplingParams& sampling = params.sampling;
   sampling = model.default_sampling;
 
-  reader.read("model", params.model);
+  read_model(reader, model);
   read_max_tokens(reader, min_max_tokens, params);
-  reader.read("temperature", sampling.temperature);
-  reader.read("top_p", sampling.top_p);
+  reader.read("temperature", sampling.temperature, kTemperatureRange);
+  reader.read("top_p", sampling.top_p, kTopPRange);
   reader.read("top_k", sampling.top_k, -1, kInt32Max);
-  reader.read("min_p", sampling.min_p);
-  reader.read("typical_p", sampling.typical_p);
-  reader.read("repetition_penalty", sampling.repetition_penalty);
-  reader.read("presence_penalty", sampling.presence_penalty);
-  reader.read("frequency_penalty", sampling.frequency_penalty);
+  reader.read("min_p", sampling.min_p, kMinPRange);
+  reader.read("typical_p", sampling.typical_p, kTypicalPRange);
+  reader.read("repetition_penalty", sampling.repetition_penalty, kRepetitionPenaltyRange);
+  reader.read("presence_penalty", sampling.presence_penalty, kPenaltyRange);
+  reader.read("frequency_penalty", sampling.frequency_penalty, kPenaltyRange);
   reader.read("seed", params.seed, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max());
   reader.read("n", params.num_choices, 1, kMaxChoices);
   read_strings(reader, "stop", kMaxStopStrings, kMaxStopStringBytes, params.stop);
@@ -220,13 +234,19 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
 
 std::optional<RequestError> check_model(std::string_view name, const ModelInfo& model) {
   if (name.empty() || name == model.name) return std::nullopt;
-  constexpr size_t kMaxShown = 128;
   RequestError error = bad_request(
       "model",
-      fmt::format("The model `{}` does not exist; the one served here is `{}`", name.substr(0, kMaxShown), model.name),
+      fmt::format("The model `{}` does not exist; the one served here is `{}`", shortened(name), model.name),
       "model_not_found");
   error.http_status = 404;
   return error;
+}
+
+void read_model(JsonReader& reader, const ModelInfo& model) {
+  std::string name;
+  reader.find_shaped("model", [&] { return words_shape(std::array<std::string_view, 1>{model.name}); });
+  reader.read("model", name);
+  if (const auto error = check_model(name, model)) reader.fail(*error);
 }
 
 std::optional<RequestError> fit_to_context(GenerationParams& params, size_t num_prompt_tokens, int max_model_len,

@@ -23,7 +23,6 @@ inline constexpr size_t kMaxBadWordBytes = 256;
 inline constexpr int kDefaultMaxTokens = 16;  ///< of /v1/completions; chats run to the end of the context
 
 struct GenerationParams {
-  std::string model;
   SamplingParams sampling;            ///< num_logprobs is set by the endpoint's own reader
   std::optional<int64_t> seed;        ///< as the client gave it
   std::optional<int64_t> max_tokens;  ///< as the client gave it; sampling.max_tokens is set when the prompt is known
@@ -61,7 +60,8 @@ void refuse_unsupported(JsonReader& reader, bool is_chat, int num_choices);
 /// Parameters that change nothing in an answer: accepted and ignored.
 std::span<const std::string_view> ignored_parameters();
 
-/// 404 when a request names another model.
+/// `model`: absent, or the one that is served; 404 for another.
+void read_model(JsonReader& reader, const ModelInfo& model);
 std::optional<RequestError> check_model(std::string_view name, const ModelInfo& model);
 
 /// sampling.max_tokens and the context: a client's wish that does not fit is a 400, code context_length_exceeded.

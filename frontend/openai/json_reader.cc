@@ -2,9 +2,11 @@
 #include "frontend/openai/json_reader.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <boost/json/memory_resource.hpp>
+#include <boost/json/parse.hpp>
 #include <boost/json/parser.hpp>
 #include <cmath>
 #include <cstddef>
@@ -40,14 +42,20 @@ class BoundedMemory final : public json::memory_resource {
   size_t left_bytes_;
 };
 
-constexpr size_t kMaxNameInMessage = 64;
+const json::object kNoMembers;
 
-/// A client's own words in our answer: short, so that an answer is never larger than what was sent.
-std::string shortened(std::string_view name) {
-  return name.size() <= kMaxNameInMessage ? std::string(name) : std::string(name.substr(0, kMaxNameInMessage)) + "...";
+json::object number_shape(const SamplingRange& range, float usual) {
+  json::object shape{{"type", "number"},
+                     {range.above_min ? "exclusiveMinimum" : "minimum", shortest(range.min)},
+                     {"maximum", shortest(range.max)}};
+  if (range.or_zero) shape = any_of({json::object{{"const", 0}}, std::move(shape)});
+  if (range.has(usual)) shape["default"] = shortest(usual);
+  return shape;
 }
 
 }  // namespace
+
+double shortest(float number) { return std::stod(fmt::format("{}", number)); }
 
 RequestResult<json::object> parse_json_object(std::string_view body) {
   json::parse_options options;
@@ -120,34 +128,41 @@ RequestResult<std::vector<TokenId>> read_token_ids(const json::array& array, std
 
 JsonReader::JsonReader(const json::object& object, std::string path) : object_(object), path_(std::move(path)) {}
 
+JsonReader::JsonReader(ObjectSchema& schema) : object_(kNoMembers), schema_(&schema) {}
+
 std::string JsonReader::full_name(std::string_view name) const {
   return path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name);
 }
 
-const json::value* JsonReader::find(std::string_view name) {
+const json::value* JsonReader::find(std::string_view name, std::string_view shape) {
+  if (describes()) {
+    schema_->add(name, json::parse(shape).as_object());
+    return nullptr;
+  }
   known_.push_back(name);
   const json::value* value = object_.if_contains(name);
   return value == nullptr || value->is_null() ? nullptr : value;
 }
 
-const json::value& JsonReader::require(std::string_view name) {
+const json::value& JsonReader::require(std::string_view name, std::string_view shape) {
   static const json::value kNull;
-  const json::value* value = find(name);
+  const json::value* value = find(name, shape);
   if (value != nullptr) return *value;
+  if (describes()) schema_->require(name);
   fail(name, fmt::format("{} is missing", full_name(name)), "missing_required_parameter");
   return kNull;
 }
 
 void JsonReader::fail(std::string_view name, std::string message, std::string_view code) {
-  if (!error_) error_ = bad_request(full_name(name), std::move(message), code);
+  if (!error_ && !describes()) error_ = bad_request(full_name(name), std::move(message), code);
 }
 
 void JsonReader::fail(RequestError error) {
-  if (!error_) error_ = std::move(error);
+  if (!error_ && !describes()) error_ = std::move(error);
 }
 
 void JsonReader::read(std::string_view name, bool& out) {
-  const json::value* value = find(name);
+  const json::value* value = find_shaped(name, [&] { return json::object{{"type", "boolean"}, {"default", out}}; });
   if (value == nullptr) return;
   if (value->is_bool()) {
     out = value->get_bool();
@@ -156,23 +171,21 @@ void JsonReader::read(std::string_view name, bool& out) {
   }
 }
 
-void JsonReader::read(std::string_view name, float& out) {
-  const json::value* value = find(name);
+void JsonReader::read(std::string_view name, float& out, const SamplingRange& range) {
+  const json::value* value = find_shaped(name, [&] { return number_shape(range, out); });
   if (value == nullptr) return;
-  if (!value->is_number()) {
-    fail(name, fmt::format("{} must be a number, not {}", full_name(name), kind_name(*value)));
-    return;
-  }
+  if (!value->is_number())
+    return fail(name, fmt::format("{} must be a number, not {}", full_name(name), kind_name(*value)));
   const double number = value->to_number<double>();
-  if (std::abs(number) <= std::numeric_limits<float>::max()) {
-    out = static_cast<float>(number);
-  } else {
-    fail(name, fmt::format("{} is too large", full_name(name)));
-  }
+  const bool fits = std::abs(number) <= std::numeric_limits<float>::max() && range.has(static_cast<float>(number));
+  if (!fits) return fail(name, fmt::format("{} must be {}", full_name(name), range.text()));
+  out = static_cast<float>(number);
 }
 
 void JsonReader::read(std::string_view name, std::string& out) {
-  const json::value* value = find(name);
+  const json::value* value = find_shaped(name, [&] {
+    return out.empty() ? json::object{{"type", "string"}} : json::object{{"type", "string"}, {"default", out}};
+  });
   if (value == nullptr) return;
   if (value->is_string()) {
     out = value->get_string();
@@ -181,8 +194,16 @@ void JsonReader::read(std::string_view name, std::string& out) {
   }
 }
 
+void JsonReader::read_word(std::string_view name, std::string& out, std::span<const std::string_view> words) {
+  const json::value* value = find_shaped(name, [&] { return words_shape(words); });
+  if (value == nullptr) return;
+  const bool known = value->is_string() && std::find(words.begin(), words.end(), value->get_string()) != words.end();
+  if (!known) return fail(name, fmt::format("{} must be one of {}", full_name(name), fmt::join(words, ", ")));
+  out = value->get_string();
+}
+
 void JsonReader::read(std::string_view name, std::optional<int64_t>& out, int64_t min, int64_t max) {
-  const json::value* value = find(name);
+  const json::value* value = find_shaped(name, [&] { return integer_shape(min, max); });
   if (value == nullptr) return;
   if (!value->is_number()) {
     fail(name, fmt::format("{} must be an integer, not {}", full_name(name), kind_name(*value)));
@@ -198,12 +219,17 @@ void JsonReader::read(std::string_view name, std::optional<int64_t>& out, int64_
 
 void JsonReader::read(std::string_view name, int& out, int64_t min, int64_t max) {
   std::optional<int64_t> number;
+  if (describes()) {
+    json::object shape = integer_shape(min, max);
+    shape["default"] = out;
+    schema_->add(name, std::move(shape));
+  }
   read(name, number, min, max);
   if (number) out = static_cast<int>(*number);
 }
 
 void JsonReader::read(std::string_view name, std::vector<TokenId>& out, int64_t vocab_size, size_t max_size) {
-  const json::value* value = find(name);
+  const json::value* value = find_shaped(name, [&] { return array_shape(integer_shape(0, vocab_size - 1), max_size); });
   if (value == nullptr) return;
   if (!value->is_array()) {
     fail(name, fmt::format("{} must be an array of token ids, not {}", full_name(name), kind_name(*value)));
@@ -221,7 +247,25 @@ void JsonReader::read(std::string_view name, std::vector<TokenId>& out, int64_t 
   }
 }
 
+bool is_array_of(JsonReader& reader, std::string_view name, const json::value& value, const ArrayBounds& bounds) {
+  const size_t size = value.is_array() ? value.get_array().size() : 0;
+  if (value.is_array() && size >= bounds.least && size <= bounds.most) return true;
+  const std::string path = reader.full_name(name);
+  if (!value.is_array()) {
+    reader.fail(name, fmt::format("{} must be an array of {}, not {}", path, bounds.what, kind_name(value)));
+  } else if (size > bounds.most) {
+    reader.fail(name, fmt::format("{} has more than {} {}", path, bounds.most, bounds.what));
+  } else {
+    reader.fail(name, fmt::format("{} must have at least {} of {}", path, bounds.least, bounds.what));
+  }
+  return false;
+}
+
 void JsonReader::refuse_others(std::span<const std::string_view> ignored) {
+  if (describes()) {
+    for (const std::string_view name : ignored) schema_->add(name, {});
+    return;
+  }
   const auto contains = [](auto&& names, std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };

@@ -12,6 +12,8 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr std::string_view kFormats[] = {"text", "json_object", "json_schema"};
+
 /// One answer cannot be a text of two grammars.
 void set_format(JsonReader& reader, std::string_view name, GrammarKind kind, std::string text,
                 GenerationParams& params) {
@@ -26,7 +28,7 @@ void set_format(JsonReader& reader, std::string_view name, GrammarKind kind, std
 
 /// A schema, or one as text, as vLLM takes it, too.
 void read_schema(JsonReader& reader, std::string_view name, GenerationParams& params) {
-  const json::value* value = reader.find(name);
+  const json::value* value = reader.find(name, R"({"type": ["object", "string", "boolean"]})");
   if (value == nullptr) return;
   if (!value->is_object() && !value->is_string() && !value->is_bool())
     return reader.fail(name,
@@ -37,13 +39,13 @@ void read_schema(JsonReader& reader, std::string_view name, GenerationParams& pa
 
 void read_source(JsonReader& reader, std::string_view name, GrammarKind kind, GenerationParams& params) {
   std::string text;
-  if (reader.find(name) == nullptr) return;
   reader.read(name, text);
-  if (!reader.failed()) set_format(reader, name, kind, std::move(text), params);
+  if (reader.find(name) != nullptr && !reader.failed()) set_format(reader, name, kind, std::move(text), params);
 }
 
 void read_choice(JsonReader& reader, std::string_view name, GenerationParams& params) {
-  const json::value* value = reader.find(name);
+  const json::value* value =
+      reader.find(name, R"({"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1})");
   if (value == nullptr) return;
   const auto is_text = [](const json::value& each) { return each.is_string() && !each.get_string().empty(); };
   if (!value->is_array() || value->get_array().empty() ||
@@ -66,7 +68,7 @@ void read_named_schema(JsonReader& reader, GenerationParams& params) {
   reader.read("name", name);
   reader.read("description", description);
   reader.read("strict", strict);
-  const json::value& schema = reader.require("schema");
+  const json::value& schema = reader.require("schema", R"({"type": ["object", "boolean"]})");
   if (!reader.failed() && !schema.is_object() && !schema.is_bool())
     return reader.fail("schema",
                        fmt::format("{} must be a JSON schema, not {}", reader.full_name("schema"), kind_name(schema)));
@@ -96,35 +98,24 @@ void read_structured_outputs(JsonReader& reader, GenerationParams& params) {
 
 void read_response_format(JsonReader& reader, GenerationParams& params) {
   read_object(reader, "response_format", [&](JsonReader& format) {
-    std::string type;
-    format.require("type");
-    format.read("type", type);
-    if (type == "json_schema") {
-      format.require("json_schema");
-      if (format.failed()) return;
-      read_object(format, "json_schema", [&](JsonReader& schema) { read_named_schema(schema, params); });
-    } else if (type == "json_object") {
-      // llama.cpp's servers take a schema here.
-      if (format.find("schema") != nullptr) return read_schema(format, "schema", params);
-      set_format(format, "type", GrammarKind::json_object, "", params);
-    } else if (type != "text") {
-      format.fail("type", "response_format.type must be text, json_object or json_schema");
-    }
+    read_case(format, "type", kFormats, "", [&](JsonReader& members, std::string_view type) {
+      if (type == "json_schema") {
+        read_object(members, "json_schema", [&](JsonReader& schema) { read_named_schema(schema, params); });
+        members.require("json_schema");
+      } else if (type == "json_object") {
+        read_schema(members, "schema", params);  // llama.cpp's servers take one here
+        if (members.find("schema") == nullptr) set_format(members, "type", GrammarKind::json_object, "", params);
+      }
+    });
   });
 }
 
 void read_text_format(JsonReader& text, GenerationParams& params) {
   read_object(text, "format", [&](JsonReader& format) {
-    std::string type;
-    format.require("type");
-    format.read("type", type);
-    if (type == "json_schema") {
-      read_named_schema(format, params);
-    } else if (type == "json_object") {
-      set_format(format, "type", GrammarKind::json_object, "", params);
-    } else if (type != "text") {
-      format.fail("type", "text.format.type must be text, json_object or json_schema");
-    }
+    read_case(format, "type", kFormats, "", [&](JsonReader& members, std::string_view type) {
+      if (type == "json_schema") read_named_schema(members, params);
+      if (type == "json_object") set_format(members, "type", GrammarKind::json_object, "", params);
+    });
   });
 }
 

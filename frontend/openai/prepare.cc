@@ -228,15 +228,9 @@ RequestResult<AnswerSetup> prepare_completion(std::string_view body, std::shared
 RequestResult<json::object> answer_apply_template(std::string_view body, const ModelInfo& model) {
   const auto object = parse_json_object(body);
   if (object.has_error()) return object.error();
-  Conversation conversation;
-  JsonReader reader(*object);
-  std::string name;
-  reader.read("model", name);
-  read_conversation(reader, conversation);
-  reader.refuse_others({});
-  if (reader.error()) return *reader.error();
-  if (auto error = check_model(name, model)) return *error;
-  auto text = render_conversation(conversation, model);
+  const auto conversation = parsed<Conversation>(*object, model, &read_template_request);
+  if (conversation.has_error()) return conversation.error();
+  auto text = render_conversation(*conversation, model);
   if (text.has_error()) return text.error();
   return json::object{{"prompt", std::move(*text)}};
 }

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 #include "frontend/refusals.h"
@@ -12,43 +14,41 @@ namespace echelon {
 
 namespace json = boost::json;
 
-RequestResult<TokenizeRequest> parse_tokenize_request(const json::object& body, const ModelInfo& model) {
-  TokenizeRequest request;
-  JsonReader reader(body);
-  std::string name;
-  reader.read("model", name);
-  if (!reader.failed()) {
-    if (auto error = check_model(name, model)) return *error;
-  }
+void read_tokenize_request(JsonReader& reader, const ModelInfo& model, TokenizeRequest& request) {
+  read_model(reader, model);
+  const auto read_rest = [&](JsonReader& rest, bool of_prompt) {
+    request.add_special_tokens = of_prompt;
+    if (of_prompt) {
+      rest.require("prompt");
+      rest.read("prompt", request.prompt);
+    } else {
+      read_conversation(rest, request.conversation.emplace());
+    }
+    rest.read("add_special_tokens", request.add_special_tokens);
+    rest.read("return_token_strs", request.return_token_strings);
+  };
+  describe_each(reader, std::array{true, false}, read_rest);
+  if (reader.describes()) return;
   const bool has_prompt = reader.find("prompt") != nullptr;
   if (has_prompt == (reader.find("messages") != nullptr))
     reader.fail("prompt", "one of prompt and messages is needed", "missing_required_parameter");
-  if (has_prompt) {
-    reader.read("prompt", request.prompt);
-  } else {
-    request.add_special_tokens = false;
-    read_conversation(reader, request.conversation.emplace());
-  }
-  reader.read("add_special_tokens", request.add_special_tokens);
-  reader.read("return_token_strs", request.return_token_strings);
+  read_rest(reader, has_prompt);
   reader.refuse_others({});
-  if (reader.error()) return *reader.error();
-  return request;
 }
 
-RequestResult<DetokenizeRequest> parse_detokenize_request(const json::object& body, const ModelInfo& model) {
-  DetokenizeRequest request;
-  JsonReader reader(body);
-  std::string name;
-  reader.read("model", name);
-  if (!reader.failed()) {
-    if (auto error = check_model(name, model)) return *error;
-  }
+void read_detokenize_request(JsonReader& reader, const ModelInfo& model, DetokenizeRequest& request) {
+  read_model(reader, model);
   reader.require("tokens");
   reader.read("tokens", request.tokens, model.vocab_size, static_cast<size_t>(kMaxModelLen));
   reader.refuse_others({});
-  if (reader.error()) return *reader.error();
-  return request;
+}
+
+RequestResult<TokenizeRequest> parse_tokenize_request(const json::object& body, const ModelInfo& model) {
+  return parsed<TokenizeRequest>(body, model, &read_tokenize_request);
+}
+
+RequestResult<DetokenizeRequest> parse_detokenize_request(const json::object& body, const ModelInfo& model) {
+  return parsed<DetokenizeRequest>(body, model, &read_detokenize_request);
 }
 
 json::object tokenizer_info_body(const ModelInfo& model) {

@@ -22,6 +22,8 @@ struct DetokenizeRequest {
   std::vector<TokenId> tokens;
 };
 
+void read_tokenize_request(JsonReader& reader, const ModelInfo& model, TokenizeRequest& request);
+void read_detokenize_request(JsonReader& reader, const ModelInfo& model, DetokenizeRequest& request);
 RequestResult<TokenizeRequest> parse_tokenize_request(const boost::json::object& body, const ModelInfo& model);
 RequestResult<DetokenizeRequest> parse_detokenize_request(const boost::json::object& body, const ModelInfo& model);
 

@@ -13,6 +13,9 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr std::string_view kToolNameShape = R"({"type": "string", "pattern": "^[0-9A-Za-z_.:/-]{1,128}$"})";
+static_assert(kMaxToolName == 128);
+
 bool is_tool_name(std::string_view name) {
   const auto is_right = [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '.' ||
@@ -37,7 +40,7 @@ json::object completed(json::object schema) {
 void read_function(JsonReader& function, ToolSet& tools) {
   std::string name, description;
   bool strict = false;
-  function.require("name");
+  function.require("name", kToolNameShape);
   function.read("name", name);
   function.read("description", description);
   function.read("strict", strict);
@@ -45,22 +48,17 @@ void read_function(JsonReader& function, ToolSet& tools) {
 }
 
 void read_list(JsonReader& reader, ToolShape shape, ToolSet& tools) {
-  const json::value* list = reader.find("tools");
-  if (list == nullptr) return;
-  if (!list->is_array() || list->get_array().size() > kMaxTools)
-    return reader.fail("tools", fmt::format("tools must be an array of at most {} tools", kMaxTools));
-  for (size_t i = 0; i < list->get_array().size() && !reader.failed(); ++i) {
-    read_element(reader, fmt::format("tools[{}]", i), list->get_array()[i], [&](JsonReader& tool) {
-      std::string type = "function";
-      tool.read("type", type);
-      if (type != "function")
-        return tool.fail("type", fmt::format("{} must be function; no other tools are served", tool.full_name("type")),
-                         "unsupported_parameter");
-      if (shape == ToolShape::flat) return read_function(tool, tools);
-      tool.require("function");
-      read_object(tool, "function", [&](JsonReader& function) { read_function(function, tools); });
-    });
-  }
+  read_elements(reader, "tools", {0, kMaxTools, "tools"}, [&](JsonReader& tool) {
+    std::string type = "function";
+    tool.find("type", R"({"const": "function"})");
+    tool.read("type", type);
+    if (type != "function")
+      return tool.fail("type", fmt::format("{} must be function; no other tools are served", tool.full_name("type")),
+                       "unsupported_parameter");
+    if (shape == ToolShape::flat) return read_function(tool, tools);
+    tool.require("function");
+    read_object(tool, "function", [&](JsonReader& function) { read_function(function, tools); });
+  });
 }
 
 /// The name of a function that a choice refers to.
@@ -80,46 +78,43 @@ std::string name_in(JsonReader& reader, ToolShape shape) {
 }
 
 void read_allowed_tools(JsonReader& allowed, ToolShape shape, ToolSet& tools) {
+  constexpr std::string_view kModes[] = {"auto", "required"};
   std::string mode = "auto";
-  allowed.read("mode", mode);
-  if (mode != "auto" && mode != "required")
-    return allowed.fail("mode", fmt::format("{} must be auto or required", allowed.full_name("mode")));
+  allowed.read_word("mode", mode, kModes);
   if (mode == "required") tools.choice = ToolChoice::required;
-  const json::value& list = allowed.require("tools");
-  if (allowed.failed()) return;
-  if (!list.is_array() || list.get_array().empty())
-    return allowed.fail("tools", fmt::format("{} must be an array of tools", allowed.full_name("tools")));
   std::vector<std::string> names;
-  for (size_t i = 0; i < list.get_array().size() && !allowed.failed(); ++i) {
-    read_element(allowed, fmt::format("tools[{}]", i), list.get_array()[i], [&](JsonReader& tool) {
-      std::string type;
-      tool.read("type", type);
-      names.push_back(name_in(tool, shape));
-    });
-  }
+  allowed.require("tools");
+  read_elements(allowed, "tools", {1, kMaxTools, "tools"}, [&](JsonReader& tool) {
+    std::string type;
+    tool.read("type", type);
+    names.push_back(name_in(tool, shape));
+  });
   if (!allowed.failed()) keep_tools(allowed, "tools", names, tools);
 }
 
 void read_choice_object(JsonReader& choice, ToolShape shape, ToolSet& tools) {
-  std::string type;
-  choice.require("type");
-  choice.read("type", type);
-  if (type == "function") {
-    tools.choice = ToolChoice::required;
-    tools.parallel = false;
-    const std::string name = name_in(choice, shape);
-    if (!choice.failed()) keep_tools(choice, shape == ToolShape::flat ? "name" : "function", {name}, tools);
-  } else if (type == "allowed_tools") {
-    if (shape == ToolShape::flat) return read_allowed_tools(choice, shape, tools);
-    choice.require("allowed_tools");
-    read_object(choice, "allowed_tools", [&](JsonReader& allowed) { read_allowed_tools(allowed, shape, tools); });
-  } else if (!choice.failed()) {
-    choice.fail("type", "tool_choice.type must be function or allowed_tools");
-  }
+  constexpr std::string_view kKinds[] = {"function", "allowed_tools"};
+  read_case(choice, "type", kKinds, "", [&](JsonReader& members, std::string_view kind) {
+    if (kind == "function") {
+      tools.choice = ToolChoice::required;
+      tools.parallel = false;
+      const std::string name = name_in(members, shape);
+      if (!members.failed()) keep_tools(members, shape == ToolShape::flat ? "name" : "function", {name}, tools);
+    } else if (shape == ToolShape::flat) {
+      read_allowed_tools(members, shape, tools);
+    } else {
+      members.require("allowed_tools");
+      read_object(members, "allowed_tools", [&](JsonReader& allowed) { read_allowed_tools(allowed, shape, tools); });
+    }
+  });
 }
 
 void read_choice(JsonReader& reader, ToolShape shape, ToolSet& tools) {
-  const json::value* value = reader.find("tool_choice");
+  const auto read_object_of_it = [&](JsonReader& choice) { read_choice_object(choice, shape, tools); };
+  const json::value* value = reader.find_shaped("tool_choice", [&] {
+    constexpr std::string_view kWords[] = {"none", "auto", "required"};
+    return any_of({words_shape(kWords), described(read_object_of_it)});
+  });
   if (value == nullptr) return;
   const bool is_word = value->is_string();
   if (is_word && *value == "none") {
@@ -131,7 +126,7 @@ void read_choice(JsonReader& reader, ToolShape shape, ToolSet& tools) {
   } else if (is_word && *value == "required") {
     tools.choice = ToolChoice::required;
   } else if (value->is_object()) {
-    read_object(reader, "tool_choice", [&](JsonReader& choice) { read_choice_object(choice, shape, tools); });
+    read_object(reader, "tool_choice", read_object_of_it);
   } else {
     reader.fail("tool_choice", "tool_choice must be none, auto, required, or an object that names a function");
   }
@@ -141,7 +136,7 @@ void read_choice(JsonReader& reader, ToolShape shape, ToolSet& tools) {
 
 void add_tool(JsonReader& reader, std::string name, std::string_view description, std::string_view parameters_name,
               bool strict, ToolSet& tools) {
-  const json::value* schema = reader.find(parameters_name);
+  const json::value* schema = reader.find(parameters_name, R"({"type": "object"})");
   if (reader.failed()) return;
   if (!is_tool_name(name))
     return reader.fail(
@@ -200,31 +195,24 @@ json::object told_call(std::string id, std::string name, json::object arguments)
 }
 
 void read_tool_calls(JsonReader& message, json::object& told) {
-  const json::value* calls = message.find("tool_calls");
-  if (calls == nullptr) return;
-  if (!calls->is_array() || calls->get_array().size() > kMaxTools)
-    return message.fail("tool_calls", fmt::format("{} must be an array of at most {} calls",
-                                                  message.full_name("tool_calls"), kMaxTools));
   json::array list;
-  for (size_t i = 0; i < calls->get_array().size() && !message.failed(); ++i) {
-    read_element(message, fmt::format("tool_calls[{}]", i), calls->get_array()[i], [&](JsonReader& call) {
-      std::string id, type = "function", name;
-      std::optional<int64_t> index;  // of a delta that was kept
-      call.read("id", id);
-      call.read("index", index, 0, static_cast<int64_t>(kMaxTools));
-      call.read("type", type);
-      call.require("function");
-      json::object arguments;
-      read_object(call, "function", [&](JsonReader& function) {
-        function.require("name");
-        function.read("name", name);
-        arguments = read_arguments(function, "arguments");
-        function.find("parsed_arguments");  // what a client made of them
-      });
-      if (type != "function") call.fail("type", fmt::format("{} must be function", call.full_name("type")));
-      list.push_back(told_call(std::move(id), std::move(name), std::move(arguments)));
+  read_elements(message, "tool_calls", {0, kMaxTools, "calls"}, [&](JsonReader& call) {
+    constexpr std::string_view kTypes[] = {"function"};
+    std::string id, type = "function", name;
+    std::optional<int64_t> index;  // of a delta that was kept
+    call.read("id", id);
+    call.read("index", index, 0, static_cast<int64_t>(kMaxTools));
+    call.read_word("type", type, kTypes);
+    call.require("function");
+    json::object arguments;
+    read_object(call, "function", [&](JsonReader& function) {
+      function.require("name");
+      function.read("name", name);
+      arguments = read_arguments(function, "arguments");
+      function.find("parsed_arguments");  // what a client made of them
     });
-  }
+    list.push_back(told_call(std::move(id), std::move(name), std::move(arguments)));
+  });
   if (!list.empty()) told["tool_calls"] = std::move(list);
 }
 

@@ -3,6 +3,8 @@
 // .content_part.done; of reasoning the same with .reasoning_text; of a call: .function_call_arguments.delta ..., .done.
 #include "frontend/responses/responses_answer.h"
 
+#include <fmt/format.h>
+
 #include <boost/json/serialize.hpp>
 #include <utility>
 
@@ -52,7 +54,7 @@ std::string ResponsesAnswer::begin_item(OutputItem::Kind kind, const ToolCallDel
   item.id =
       std::string(id_prefix(kind)) + (id.starts_with(kResponseIdPrefix) ? id.substr(kResponseIdPrefix.size()) : id);
   if (call != nullptr) {
-    item.id += "_" + std::to_string(call->index);
+    item.id += fmt::format("_{}", call->index);
     item.call_id = call->id;
     item.name = call->name;
   }

@@ -53,10 +53,9 @@ json::object& assistant_message(json::array& messages) {
 void read_message(JsonReader& reader, json::array& messages) {
   std::string role;
   reader.require("role");
-  reader.read("role", role);
-  if (!contains(kRoles, role))
-    reader.fail("role", fmt::format("{} must be one of system, developer, user, assistant", reader.full_name("role")));
-  std::string text = read_text(reader, "content", reader.require("content"), kPartTypes);
+  reader.read_word("role", role, kRoles);
+  reader.require("content");
+  std::string text = read_text(reader, "content", kPartTypes);
   const bool follows_reasoning =
       role == "assistant" && !messages.empty() && messages.back().at("role") == "assistant" &&
       messages.back().at("content").as_string().empty() && !messages.back().as_object().contains("tool_calls");
@@ -80,56 +79,44 @@ void read_call(JsonReader& reader, json::array& messages) {
 
 void read_call_output(JsonReader& reader, json::array& messages) {
   std::string id;
-  reader.require("call_id");
+  for (const std::string_view member : {"call_id", "output"}) reader.require(member);
   reader.read("call_id", id);
-  std::string text = read_text(reader, "output", reader.require("output"), kPartTypes);
+  std::string text = read_text(reader, "output", kPartTypes);
   messages.push_back(json::object{{"role", "tool"}, {"content", std::move(text)}, {"tool_call_id", std::move(id)}});
 }
 
 /// Of an earlier answer of this server. Summaries are made from it elsewhere, and are not it.
 void read_reasoning_item(JsonReader& reader, json::array& messages) {
-  const json::value* content = reader.find("content");
   for (const std::string_view ignored : {"summary", "encrypted_content"}) reader.find(ignored);
-  if (content == nullptr) return;
   constexpr std::string_view kReasoningParts[] = {"reasoning_text"};
-  std::string text = read_text(reader, "content", *content, kReasoningParts);
+  std::string text = read_text(reader, "content", kReasoningParts);
   if (!text.empty()) assistant_message(messages)["reasoning_content"] = std::move(text);
 }
 
-void read_item(JsonReader& outer, const json::value& value, size_t index, json::array& messages) {
-  const auto read = [&](JsonReader& reader) {
-    std::string type = "message";
-    reader.read("type", type);
-    if (type == "message") {
-      read_message(reader, messages);
-    } else if (type == "function_call") {
-      read_call(reader, messages);
-    } else if (type == "function_call_output") {
-      read_call_output(reader, messages);
-    } else if (type == "reasoning") {
-      read_reasoning_item(reader, messages);
-    } else {
-      fail_unsupported(reader, "type", " with this value: only messages, functions and reasoning are");
-    }
-  };
-  read_element(outer, fmt::format("input[{}]", index), value, read, kIgnoredOfItems);
+void read_item(JsonReader& outer, json::array& messages) {
+  constexpr std::string_view kKinds[] = {"message", "function_call", "function_call_output", "reasoning"};
+  read_case(outer, "type", kKinds, "message", [&](JsonReader& reader, std::string_view kind) {
+    if (kind == "message") return read_message(reader, messages);
+    if (kind == "function_call") return read_call(reader, messages);
+    if (kind == "function_call_output") return read_call_output(reader, messages);
+    read_reasoning_item(reader, messages);
+  });
 }
 
 void read_input(JsonReader& reader, json::array& messages) {
   std::string instructions;
   reader.read("instructions", instructions);
   if (!instructions.empty()) messages.push_back(json::object{{"role", "system"}, {"content", std::move(instructions)}});
+  const auto read = [&](JsonReader& item) { read_item(item, messages); };
+  reader.find_shaped("input", [&] {
+    return any_of({json::object{{"type", "string"}}, array_shape(described(read, kIgnoredOfItems), kMaxMessages, 1)});
+  });
   const json::value& input = reader.require("input");
-  if (reader.failed()) return;
   if (input.is_string()) {
     messages.push_back(json::object{{"role", "user"}, {"content", input.get_string()}});
     return;
   }
-  if (!input.is_array() || input.get_array().empty() || input.get_array().size() > kMaxMessages) {
-    return reader.fail("input", fmt::format("input must be a string or an array of 1 to {} messages", kMaxMessages));
-  }
-  for (size_t i = 0; i < input.get_array().size() && !reader.failed(); ++i)
-    read_item(reader, input.get_array()[i], i, messages);
+  read_elements(reader, "input", {1, kMaxMessages, "messages, or a string"}, read, kIgnoredOfItems);
   if (!reader.failed()) name_tool_messages(messages);
 }
 
@@ -137,6 +124,7 @@ void read_text_options(JsonReader& reader, GenerationParams& params) {
   read_object(reader, "text", [&](JsonReader& text) {
     read_text_format(text, params);
     std::string verbosity = "medium";
+    text.find("verbosity", R"({"const": "medium"})");
     text.read("verbosity", verbosity);
     if (verbosity != "medium") fail_unsupported(text, "verbosity", " but for medium");
   });
@@ -144,7 +132,11 @@ void read_text_options(JsonReader& reader, GenerationParams& params) {
 
 void read_logprobs(JsonReader& reader, SamplingParams& sampling) {
   bool wanted = false;
-  const json::value* include = reader.find("include");
+  const json::value* include = reader.find_shaped("include", [] {
+    std::vector<std::string_view> known(kOtherIncludes.begin(), kOtherIncludes.end());
+    known.push_back(kLogprobs);
+    return json::object{{"type", "array"}, {"items", words_shape(known)}};
+  });
   if (include != nullptr && !include->is_array())
     reader.fail("include", fmt::format("include must be an array, not {}", kind_name(*include)));
   for (const json::value& one : include != nullptr && include->is_array() ? include->get_array() : json::array{}) {
@@ -161,27 +153,29 @@ void read_logprobs(JsonReader& reader, SamplingParams& sampling) {
 }
 
 void read_truncation(JsonReader& reader, int max_model_len, GenerationParams& params) {
+  constexpr std::string_view kTruncations[] = {"auto", "disabled"};
   std::string truncation = "disabled";
-  reader.read("truncation", truncation);
-  if (truncation != "disabled" && truncation != "auto")
-    reader.fail("truncation", "truncation must be auto or disabled");
+  reader.read_word("truncation", truncation, kTruncations);
   if (truncation == "disabled" || params.truncate_prompt_tokens) return;
   const int64_t room = params.max_tokens.value_or(max_model_len / 4);
   params.truncate_prompt_tokens = std::max<int64_t>(1, max_model_len - room);
 }
 
+constexpr std::string_view kAbsent = R"({"type": "null"})";
+
 /// What asks for a memory, or for an answer of another kind.
 void refuse_unserved(JsonReader& reader) {
   for (const std::string_view name : {"previous_response_id", "conversation"}) {
-    if (reader.find(name) != nullptr)
+    if (reader.find(name, kAbsent) != nullptr)
       fail_unsupported(reader, name, ": nothing is stored here; send the whole conversation as input");
   }
   bool background = false;
+  reader.find("background", R"({"const": false})");
   reader.read("background", background);
   if (background) fail_unsupported(reader, "background", ": an answer is only for the request it was asked by");
   for (const std::string_view name : kElsewhere) {
     const bool is_limit = name.starts_with("max_");
-    if (reader.find(name) != nullptr)
+    if (reader.find(name, kAbsent) != nullptr)
       fail_unsupported(reader, name, is_limit ? " by /v1/responses; use max_output_tokens" : " by /v1/responses");
   }
 }
@@ -197,15 +191,13 @@ void read_repeated(JsonReader& reader, json::object& variables) {
   for (const std::string_view name : {"prompt_cache_key", "safety_identifier"}) reader.read(name, text);
   std::optional<int64_t> max_tool_calls;
   reader.read("max_tool_calls", max_tool_calls, 1, std::numeric_limits<int32_t>::max());
-  const json::value* metadata = reader.find("metadata");
+  const json::value* metadata =
+      reader.find("metadata", R"({"type": "object", "additionalProperties": {"type": "string"}})");
   if (metadata == nullptr) return;
   const auto is_text = [](const auto& member) { return member.value().is_string(); };
   if (!metadata->is_object() || !std::all_of(metadata->get_object().begin(), metadata->get_object().end(), is_text))
     reader.fail("metadata", "metadata must be an object of strings");
 }
-
-/// The number that a float was written as: 0.7, not 0.699999988.
-double shortest(float number) { return std::stod(fmt::format("{}", number)); }
 
 /// The request's members as OpenAI's `response` has them, with what holds where the request says nothing.
 json::object repeated_members(const json::object& body, const SamplingParams& defaults) {
@@ -236,20 +228,17 @@ json::object repeated_members(const json::object& body, const SamplingParams& de
   return members;
 }
 
-RequestResult<ChatRequest> parse_responses_request(const json::object& body, const ModelInfo& model) {
-  ChatRequest request;
+}  // namespace
+
+void read_responses_request(JsonReader& reader, const ModelInfo& model, ChatRequest& request) {
   GenerationParams& params = request.params;
   request.conversation.parameter = "input";
   params.max_tokens_name = "max_output_tokens";
-  JsonReader reader(body);
   refuse_unserved(reader);
   reader.read("max_output_tokens", params.max_tokens, 1, std::numeric_limits<int32_t>::max());
   read_generation_params(reader, model, 1, params);
   if (params.include_usage || params.continuous_usage)  // the last event always has it, the others have no place for it
     reader.fail("stream_options", "stream_options may only have include_obfuscation in /v1/responses");
-  if (!reader.failed()) {
-    if (auto error = check_model(params.model, model)) return *error;
-  }
   read_truncation(reader, model.max_model_len, params);
   read_logprobs(reader, params.sampling);
   read_text_options(reader, params);
@@ -258,16 +247,12 @@ RequestResult<ChatRequest> parse_responses_request(const json::object& body, con
   read_template_variables(reader, request.conversation.template_variables);
   read_repeated(reader, request.conversation.template_variables);
   reader.refuse_others(ignored_parameters());
-  if (reader.error()) return *reader.error();
-  return request;
 }
-
-}  // namespace
 
 RequestResult<AnswerSetup> prepare_responses(std::string_view body, std::shared_ptr<const ModelInfo> model) {
   const auto object = parse_json_object(body);
   if (object.has_error()) return object.error();
-  auto request = parse_responses_request(*object, *model);
+  auto request = parsed<ChatRequest>(*object, *model, &read_responses_request);
   if (request.has_error()) return request.error();
   json::object repeated = repeated_members(*object, model->default_sampling);
   auto setup = prepare_conversation(std::move(request->params), request->conversation, std::move(model));

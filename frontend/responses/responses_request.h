@@ -9,6 +9,8 @@
 
 namespace echelon {
 
+void read_responses_request(JsonReader& reader, const ModelInfo& model, ChatRequest& request);
+
 /// Text and functions alone: other tools, images, files and other items are refused by name. What chats take beyond
 /// OpenAI's parameters (seed, top_k, chat_template_kwargs, ..) is taken here, too. truncation "auto" drops the first
 /// tokens of a prompt that leaves no room for max_output_tokens, or for a quarter of the context.

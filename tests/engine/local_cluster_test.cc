@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/grammar/grammar.h"
+#include "engine/text/tokenizer.h"
 
 namespace echelon {
 namespace {
@@ -189,6 +190,19 @@ TEST(LocalCluster, CancelAndStopFreeEverything) {
   cluster.expect_nothing_held();
 }
 
+/// A grammar that leaves nothing of what the request allows is the client's doing, and it is told.
+TEST(LocalCluster, AGrammarAgainstAllowedTokensIsARefusal) {
+  LocalCluster cluster(small_options(), {});
+  cluster.wait_until_ready();
+  Request request = request_of(prompt_of(5), 4);
+  request.grammar = cluster.model()->grammars->get({.kind = GrammarKind::choice, .text = R"(["yes"])"});
+  request.sampling.allowed_token_ids = cluster.model()->tokenizer->encode("7", {});
+  const auto refused = cluster.submit(std::move(request));
+  refused->wait();
+  EXPECT_EQ(refused->finish(), FinishReason::error);
+  EXPECT_EQ(refused->refused_with(), 400);
+}
+
 TEST(LocalCluster, EndsWhatTakesLongerThanItMay) {
   EngineOptions options = small_options();
   options.max_num_seqs = 1;
@@ -206,7 +220,7 @@ TEST(LocalCluster, EndsWhatTakesLongerThanItMay) {
   running->wait();
   impatient->wait();
   EXPECT_EQ(running->finish(), FinishReason::timeout);
-  EXPECT_EQ(running->refused_with(), 504) << "it had started";
+  EXPECT_EQ(running->refused_with(), 408) << "it had started";
   EXPECT_EQ(impatient->refused_with(), 408) << "it had not";
   // Nothing runs any more: others start at once, and a time that is long enough changes nothing.
   const auto patient = cluster.submit(long_one(120'000));

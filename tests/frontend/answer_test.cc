@@ -301,11 +301,11 @@ TEST(Answer, ATimeoutIsTheClientsToKnow) {
   Answer answer(completion_setup(R"({"prompt":"q","max_tokens":9,"n":2})"));
   answer.add(0, tokens_event(letters("ab")));
   OutputEvent late{.choice = 1, .tokens = {}, .finish = FinishReason::timeout};
-  late.refusal = RequestError{.http_status = 504, .message = "too late", .code = "timeout"};
+  late.refusal = RequestError{.http_status = 408, .message = "too late", .code = "timeout"};
   answer.add(0, late);
   EXPECT_TRUE(answer.done());
   ASSERT_TRUE(answer.refusal());
-  EXPECT_EQ(answer.refusal()->http_status, 504);
+  EXPECT_EQ(answer.refusal()->http_status, 408);
   EXPECT_TRUE(answer.add(0, tokens_event(letters("c"))).events.empty());
 }
 

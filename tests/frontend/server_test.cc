@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "engine/text/utf8.h"
 #include "frontend/front_end.h"
 #include "frontend/http/framing.h"
 #include "kernels/base/error.h"
@@ -69,6 +70,27 @@ TEST_F(Server, AnswersTheSmallEndpoints) {
             "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
   EXPECT_EQ(ask(port_, post_text("/apply-template", R"({"messages":[],"temperature":1})")).status, 400);
   EXPECT_FALSE(ask(port_, get_text("/version")).field("x-request-id").empty());
+}
+
+TEST_F(Server, RefusalsBeforeTheBodyIsReadHaveTheShapeOfTheirEndpoint) {
+  ServerOptions options;
+  options.body_bytes = 10;
+  start(options);
+  const auto openai = ask(port_, post_text("/v1/completions", R"({"prompt":"hello"})"));
+  EXPECT_EQ(openai.status, 413);
+  EXPECT_EQ(error_code(openai), "body_too_large");
+  const auto anthropic = ask(port_, post_text("/v1/messages", R"({"messages":[]})"));
+  EXPECT_EQ(anthropic.status, 413);
+  EXPECT_EQ(anthropic.json().at("type"), "error");
+  EXPECT_EQ(anthropic.json().at("error").at("type"), "request_too_large");
+}
+
+TEST_F(Server, AClientsOwnWordsAreCharactersInOurAnswers) {
+  start();
+  std::string name = "/v1/models/x";  // so that the cut is inside of a character
+  for (int i = 0; i < 40; ++i) name += "%F0%9D%95%8B";
+  EXPECT_TRUE(is_valid_utf8(ask(port_, get_text(name)).body));
+  EXPECT_TRUE(is_valid_utf8(ask(port_, get_text("/v1/models/%FF%FE")).body));
 }
 
 TEST_F(Server, WrongPathsAndMethodsGetOpenAisErrors) {

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Other people's clients against a real server: tests/clients. `--all`: those that are large, in an environment of their own.
+"""Other people's clients against a real server: tests/clients. `--all`: those that are large, in an environment of their own. `--schema`: schemathesis,
+thousands of requests.
 
-usage: clients_test.py [--all]
+usage: clients_test.py [--all | --schema]
 """
 import subprocess
 import sys
@@ -42,7 +43,22 @@ class Clients(Case):
             key = ["--api-key", API_KEY]
             self.run_clients(python, [("openai_client.py", ["--base-url", url + "/v1", *key]),
                                       ("anthropic_client.py", ["--base-url", url, *key]),
-                                      ("wire_formats.py", ["--base-url", url + "/v1", *key])], server, timeout_s=300)
+                                      ("wire_formats.py", ["--base-url", url + "/v1", *key]),
+                                      ("schemathesis_client.py", ["--base-url", url, *key])], server, timeout_s=300)
+
+
+class Schema(Case):
+    """5,000 requests and more of /openapi.json; prompts and answers are short, so that they take minutes."""
+
+    def test_schema(self):
+        holder = tempfile.TemporaryDirectory(prefix="echelon-schema-")
+        self.addCleanup(holder.cleanup)
+        arguments = ["--max-model-len", "128", "--batch-dir", holder.name]
+        with system.Server("smollm2", arguments=arguments, api_key=API_KEY) as server:
+            server.wait_ready()
+            self.run_clients(environment(), [("schemathesis_client.py", [
+                "--base-url", f"http://127.0.0.1:{server.port}", "--api-key", API_KEY, "--phases", "coverage,fuzzing", "--examples", "60",
+                "--at-least", "5000"])], server, timeout_s=1500)
 
 
 class LargeClients(Case):
@@ -71,7 +87,7 @@ class LargeClients(Case):
 
 
 if __name__ == "__main__":
-    large = "--all" in sys.argv
-    if large:
-        sys.argv.remove("--all")
-    unittest.main(defaultTest="LargeClients" if large else "Clients", verbosity=2)
+    case = {"--all": "LargeClients", "--schema": "Schema"}.get(sys.argv[-1])
+    if case:
+        sys.argv.pop()
+    unittest.main(defaultTest=case or "Clients", verbosity=2)
