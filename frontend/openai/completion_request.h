@@ -22,7 +22,8 @@ struct CompletionRequest {
 
 RequestResult<CompletionRequest> parse_completion_request(const boost::json::object& body, const ModelInfo& model);
 
-/// `prompt` in its four forms: a string, strings, token ids, lists of token ids.
-RequestResult<std::vector<PromptInput>> read_prompts(const boost::json::value& value, int64_t vocab_size);
+/// `prompt`, or another member of that kind, in its four forms: a string, strings, token ids, lists of token ids.
+RequestResult<std::vector<PromptInput>> read_prompts(const boost::json::value& value, int64_t vocab_size,
+                                                     std::string_view name = "prompt");
 
 }  // namespace echelon

@@ -1,0 +1,19 @@
+// POST /v1/embeddings: a body to prompts whose hidden states are pooled. OpenAI's members, and vLLM's for those OpenAI
+// does not have.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "frontend/openai/answer.h"
+#include "frontend/openai/json_reader.h"
+
+namespace echelon {
+
+/// All but id, tenant and created_unix_s.
+RequestResult<AnswerSetup> prepare_embeddings(std::string_view body, std::shared_ptr<const ModelInfo> model);
+
+/// What /v1/embeddings, /score and /rerank share: model, pooling and how texts become tokens.
+void read_pooled_params(JsonReader& reader, const ModelInfo& model, GenerationParams& params, bool& add_special_tokens);
+
+}  // namespace echelon

@@ -1,0 +1,20 @@
+// POST /score (vLLM's) and /rerank (Jina's and Cohere's): how near texts are to each other. The models served here have
+// no head that classifies, so a score is the cosine of two embeddings, as in vLLM for models that embed.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "frontend/openai/answer.h"
+
+namespace echelon {
+
+inline constexpr size_t kMaxScoredTexts = kMaxPromptsTimesChoices;  ///< of one list
+
+/// text_1 and text_2, one to one, one to many, or many to as many. All but id, tenant and created_unix_s.
+RequestResult<AnswerSetup> prepare_score(std::string_view body, std::shared_ptr<const ModelInfo> model);
+
+/// A query and documents.
+RequestResult<AnswerSetup> prepare_rerank(std::string_view body, std::shared_ptr<const ModelInfo> model);
+
+}  // namespace echelon
