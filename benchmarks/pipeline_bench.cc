@@ -57,6 +57,10 @@ class SleepingLayers final : public LayerRunner {
     logits_.assign(rows.size() * kVocab, 0.0f);
     return logits_;
   }
+  std::span<const float> final_hidden(std::span<const int> rows) override {
+    logits_.assign(rows.size() * kHidden, 0.0f);
+    return logits_;
+  }
   std::span<std::byte> hidden_bytes(int rows) override {
     hidden_.resize(static_cast<size_t>(rows) * kHidden * sizeof(float));
     return hidden_;

@@ -58,6 +58,9 @@ class TimedBackend final : public Backend {
   void rms_norm(Matrix x, const float* weight, float epsilon, Activation& out) override {
     time(kNorm, [&] { inner_.rms_norm(x, weight, epsilon, out); });
   }
+  void rms_norm(Matrix x, const float* weight, float epsilon, Matrix out) override {
+    time(kNorm, [&] { inner_.rms_norm(x, weight, epsilon, out); });
+  }
   void linear(const Activation& x, int64_t rows, const PackedMatrix& weight, const float* bias, Matrix out,
               int64_t slot_stride) override {
     time(kProduct, [&] { inner_.linear(x, rows, weight, bias, out, slot_stride); });

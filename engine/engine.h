@@ -24,6 +24,7 @@ struct ModelInfo {
   int64_t created_unix_s = 0;
   int max_model_len = 0;                              ///< prompt and output tokens together
   int64_t vocab_size = 0;                             ///< width of the logits
+  int64_t hidden_size = 0;                            ///< width of pooled vectors
   std::shared_ptr<const Tokenizer> tokenizer;         ///< owners: this and sessions in flight
   std::shared_ptr<const ChatTemplate> chat_template;  ///< null: the model has none
   std::shared_ptr<GrammarCache> grammars;             ///< of its vocabulary
@@ -49,8 +50,8 @@ class Engine {
   virtual bool is_alive() const = 0;
 
   /// Any thread. Errors: 400 (prompt empty, ids out of range, too long: code "context_length_exceeded", sampling
-  /// parameters), 429 queue full, 503 not ready or draining (with retry_after_s). The listener is kept until its last
-  /// choice has finished.
+  /// parameters, pooling with what only tokens have), 429 queue full, 503 not ready or draining (with retry_after_s).
+  /// The listener is kept until its last choice has finished.
   virtual RequestResult<RequestHandle> submit(Request request, std::shared_ptr<RequestListener> listener) = 0;
   /// Any thread. Unfinished choices end with FinishReason::abort. Unknown or finished handles are ignored.
   virtual void cancel(RequestHandle handle) = 0;

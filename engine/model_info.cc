@@ -50,6 +50,7 @@ std::shared_ptr<ModelInfo> make_model_info(const EngineOptions& options, const O
   info->max_model_len = static_cast<int>(options.max_model_len > 0 ? std::min(options.max_model_len, spec.max_context)
                                                                    : spec.max_context);
   info->vocab_size = spec.vocab;
+  info->hidden_size = spec.hidden;
   info->tokenizer = text.tokenizer;
   info->chat_template = text.chat_template;
   info->tool_call_parser = options.tool_call_parser;

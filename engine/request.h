@@ -17,6 +17,10 @@ namespace echelon {
 
 class Grammar;
 
+/// What becomes of the hidden states of a prompt behind the final norm, in place of tokens: the last one, or the mean
+/// of all (a sum in float64 in the order of positions, divided, rounded once).
+enum class Pooling : uint8_t { none, last, mean };
+
 struct Request {
   std::string id;               ///< for logs; need not be unique
   std::vector<TokenId> prompt;  ///< at least one token
@@ -27,6 +31,7 @@ struct Request {
   std::string cache_salt;  ///< of the prefix cache: prefixes are shared among requests with equal ones
   std::chrono::steady_clock::time_point arrival = std::chrono::steady_clock::now();
   std::shared_ptr<const Grammar> grammar;            ///< what every choice has to be a text of; null: anything
+  Pooling pooling = Pooling::none;                   ///< else one choice, no grammar, no prompt log-probabilities
   std::optional<std::chrono::milliseconds> timeout;  ///< from arrival; choices that have not ended by then end so
 };
 
@@ -55,6 +60,7 @@ struct OutputEvent {
   std::string error;                          ///< FinishReason::error
   std::optional<RequestError> refusal;        ///< timeout, error: what the client is told, if it is its doing
   std::vector<TokenLogprob> prompt_logprobs;  ///< in choice 0's first event when asked: entries for prompt[1..]
+  std::vector<float> pooled;                  ///< of a request that pools, ModelInfo::hidden_size, with its finish
   int num_cached_tokens = 0;                  ///< of the prompt, in a choice's first event
   double queue_seconds = -1;                  ///< from arrival to the request's first micro-batch, likewise
 };

@@ -29,6 +29,21 @@ RequestError not_ready(const std::string& reason) {
           .retry_after_s = kRetryAfterSeconds};
 }
 
+std::optional<RequestError> pooling_refusal(const Request& request, const ModelInfo& model) {
+  if (request.num_choices != 1)
+    return RequestError{.message = "'n' must be 1 where hidden states are pooled", .param = "n"};
+  if (request.grammar != nullptr || request.sampling.num_prompt_logprobs >= 0) {
+    return RequestError{.message = "hidden states are pooled without a grammar and log-probabilities of the prompt",
+                        .param = "pooling"};
+  }
+  if (request.prompt.size() <= static_cast<size_t>(model.max_model_len)) return std::nullopt;
+  return RequestError{.message = fmt::format("This model's maximum context length is {} tokens. However, your prompt "
+                                             "has {} tokens. Please reduce the length of the prompt.",
+                                             model.max_model_len, request.prompt.size()),
+                      .param = "prompt",
+                      .code = "context_length_exceeded"};
+}
+
 }  // namespace
 
 ServingEngine::ServingEngine(EngineOptions options, const Layout& layout, ControlChannel& control, Callbacks callbacks)
@@ -117,6 +132,7 @@ std::optional<RequestError> ServingEngine::refusal(const Request& request) const
     }
   }
   if (auto error = validate(request.sampling, info->vocab_size)) return error;
+  if (request.pooling != Pooling::none) return pooling_refusal(request, *info);
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
   if (prompt + request.sampling.max_tokens > info->max_model_len) {
     return RequestError{

@@ -199,6 +199,7 @@ void ServingEngine::begin_serving() {
   SchedulerOptions scheduler = scheduler_options(options_, layout_.sizes().pp, num_blocks);
   scheduler.end_tokens = end_tokens_;
   scheduler.vocab = model()->vocab_size;
+  scheduler.hidden = model()->hidden_size;
   for (int replica = 0; replica < layout_.sizes().dp; ++replica) {
     replicas_.push_back(std::make_unique<Replica>(scheduler));
     sampling_ranks_.push_back(layout_.rank_at({.dp = replica, .pp = layout_.sizes().pp - 1, .tp = 0}));

@@ -14,6 +14,13 @@ double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::
   return std::chrono::duration<double>(to - from).count();
 }
 
+/// Of a request whose result was no number.
+std::string cause_of_error(const Request& request) {
+  if (request.pooling != Pooling::none) return "the model gave no finite hidden states";
+  return request.grammar == nullptr ? "the model gave no finite logits"
+                                    : "the grammar and the other parameters together allow no token";
+}
+
 RequestError queue_timeout(int limit_s) {
   return {.http_status = 429,
           .message = fmt::format("the request did not start within {} s (--max-queue-time-s)", limit_s),
@@ -64,6 +71,7 @@ void ServingEngine::handle_submit(Event& event) {
     sequence.cache_salt = cache_salt;
     sequence.order = next_order_++;
     sequence.sampling = active.request.sampling;
+    sequence.pooling = active.request.pooling;
     if (i > 0) sequence.sampling.num_prompt_logprobs = -1;  // choice 0 brings them for all
     sequence.tokens = active.request.prompt;
     sequence.num_prompt = static_cast<int>(sequence.tokens.size());
@@ -93,19 +101,19 @@ void ServingEngine::apply(const SequenceUpdate& update) {
   const auto now = Clock::now();
   choice.prompt_logprobs.insert(choice.prompt_logprobs.end(), update.prompt_logprobs.begin(),
                                 update.prompt_logprobs.end());
-  if (!update.token) return;
+  if (!update.token && update.pooled.empty()) return;
   OutputEvent event{.choice = choice.index,
                     .tokens = {},
                     .finish = update.finish,
                     .stop_token = update.stop_token,
+                    .pooled = update.pooled,
                     .num_cached_tokens = update.num_cached};
   if (update.finish == FinishReason::error) {
-    const bool chooses = request.request.grammar != nullptr;
-    event.error = chooses ? "the grammar and the other parameters together allow no token"
-                          : "the model gave no finite logits";
-    if (chooses && request.request.sampling.num_listed() > 0)
+    event.error = cause_of_error(request.request);
+    event.pooled.clear();
+    if (request.request.grammar != nullptr && request.request.sampling.num_listed() > 0)
       event.refusal = RequestError{.message = event.error, .code = "no_token_allowed"};
-  } else {
+  } else if (update.token) {
     event.tokens.push_back(*update.token);
     ++metrics_.generation_tokens;
   }
@@ -113,7 +121,7 @@ void ServingEngine::apply(const SequenceUpdate& update) {
     choice.started = true;
     event.queue_seconds = request.queue_seconds;
     event.prompt_logprobs = std::move(choice.prompt_logprobs);
-    metrics_.time_to_first_token.observe(seconds_between(request.request.arrival, now));
+    if (update.token) metrics_.time_to_first_token.observe(seconds_between(request.request.arrival, now));
   } else {
     metrics_.inter_token_latency.observe(seconds_between(choice.last_token, now));
   }

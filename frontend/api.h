@@ -50,6 +50,9 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> reset_prefix_cache(HttpRequest request);
   boost::asio::awaitable<HttpResponse> responses(HttpRequest request);
   boost::asio::awaitable<HttpResponse> messages(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> embeddings(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> score(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> rerank(HttpRequest request);
   boost::asio::awaitable<HttpResponse> count_tokens(HttpRequest request);
   boost::asio::awaitable<HttpResponse> models(HttpRequest request);
   boost::asio::awaitable<HttpResponse> one_model(HttpRequest request);

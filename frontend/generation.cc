@@ -118,6 +118,7 @@ std::optional<RequestError> Generation::submit() {
     request.cache_salt = cache_salt_;
     request.timeout = params.timeout;
     request.grammar = params.grammar;
+    request.pooling = params.pooling;
     inboxes_.push_back(
         std::make_shared<TokenInbox>(strand_, [this, i](OutputEvent event) { receive(i, std::move(event)); }));
     const auto handle = engine_.submit(std::move(request), inboxes_.back());

@@ -6,6 +6,9 @@
 
 #include "frontend/anthropic/messages_answer.h"
 #include "frontend/anthropic/messages_request.h"
+#include "frontend/embeddings/embeddings_request.h"
+#include "frontend/embeddings/score_request.h"
+#include "frontend/embeddings/vector_answer.h"
 #include "frontend/openai/ids.h"
 #include "frontend/openai/output_format.h"
 #include "frontend/openai/prepare.h"
@@ -27,6 +30,9 @@ const ModelEndpoint kCompletionsEndpoint{"/v1/completions", "cmpl-", &prepare_co
 const ModelEndpoint kResponsesEndpoint{"/v1/responses", kResponseIdPrefix, &prepare_responses,
                                        &make_answer<ResponsesAnswer>};
 const ModelEndpoint kMessagesEndpoint{"/v1/messages", "msg_", &prepare_messages, &make_answer<MessagesAnswer>};
+const ModelEndpoint kEmbeddingsEndpoint{"/v1/embeddings", "embd-", &prepare_embeddings, &make_answer<EmbeddingsAnswer>};
+const ModelEndpoint kScoreEndpoint{"/score", "score-", &prepare_score, &make_answer<ScoreAnswer>};
+const ModelEndpoint kRerankEndpoint{"/rerank", "rerank-", &prepare_rerank, &make_answer<RerankAnswer>};
 
 void begin_answer(const ModelEndpoint& endpoint, std::string tenant, AnswerSetup& setup) {
   setup.id = random_id(endpoint.id_prefix);

@@ -20,6 +20,7 @@ struct ModelEndpoint {
 };
 
 extern const ModelEndpoint kChatEndpoint, kCompletionsEndpoint, kResponsesEndpoint, kMessagesEndpoint;
+extern const ModelEndpoint kEmbeddingsEndpoint, kScoreEndpoint, kRerankEndpoint;
 
 /// An answer that is about to be made: its id, whose it is, and when.
 void begin_answer(const ModelEndpoint& endpoint, std::string tenant, AnswerSetup& setup);

@@ -10,6 +10,8 @@
 
 #include "frontend/anthropic/messages_request.h"
 #include "frontend/batch/batch_bodies.h"
+#include "frontend/embeddings/embeddings_request.h"
+#include "frontend/embeddings/score_request.h"
 #include "frontend/openai/chat_request.h"
 #include "frontend/openai/completion_request.h"
 #include "frontend/openai/tokenize_request.h"
@@ -46,6 +48,14 @@ constexpr Operation kCountTokens{.summary = "how many tokens a conversation has"
                                  .answer = "TokenCount",
                                  .body = &describe_body<&read_count_request>,
                                  .error = "MessagesError"};
+constexpr Operation kEmbeddings{.summary = "pooled hidden states of texts",
+                                .answer = "Embeddings",
+                                .body = &describe_body<&read_embeddings_request>};
+constexpr Operation kScore{
+    .summary = "how near texts are to each other", .answer = "Scores", .body = &describe_body<&read_score_request>};
+constexpr Operation kRerank{.summary = "documents by their nearness to a query",
+                            .answer = "Ranking",
+                            .body = &describe_body<&read_rerank_request>};
 constexpr Operation kListFiles{.summary = "the files", .answer = "FileList", .query = kFilesQuery};
 constexpr Operation kCreateFile{.summary = "uploads a file of requests", .answer = "File", .is_upload = true};
 constexpr Operation kContent{.summary = "a file's bytes", .answer = "", .media = kBytes};
@@ -65,6 +75,12 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"/v1/responses", "POST", Access::limited, &Api::responses, kResponses},
     {"/v1/messages", "POST", Access::limited, &Api::messages, kMessages},
     {"/v1/messages/count_tokens", "POST", Access::guarded, &Api::count_tokens, kCountTokens},
+    {"/v1/embeddings", "POST", Access::limited, &Api::embeddings, kEmbeddings},
+    {"/score", "POST", Access::limited, &Api::score, kScore},
+    {"/v1/score", "POST", Access::limited, &Api::score, kScore},
+    {"/rerank", "POST", Access::limited, &Api::rerank, kRerank},
+    {"/v1/rerank", "POST", Access::limited, &Api::rerank, kRerank},
+    {"/v2/rerank", "POST", Access::limited, &Api::rerank, kRerank},
     {"/v1/models", "GET", Access::guarded, &Api::models, {"the models", "ModelList"}},
     {"/v1/models/{+model}", "GET", Access::guarded, &Api::one_model, {"a model", "Model"}},
     {"/v1/files", "GET", Access::guarded, &Api::list_files, kListFiles},

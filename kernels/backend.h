@@ -186,6 +186,8 @@ class Backend {
   virtual void embed(const EmbeddingTable& table, std::span<const TokenId> tokens, float scale, Matrix out) = 0;
   /// out = x / sqrt(mean(x^2) + epsilon) * weight, row by row.
   virtual void rms_norm(Matrix x, const float* weight, float epsilon, Activation& out) = 0;
+  /// The same as floats, exactly those that the other makes activations of. `out` may be `x`.
+  virtual void rms_norm(Matrix x, const float* weight, float epsilon, Matrix out) = 0;
   /// out[slot] = the partial sums of x * weight^T (+ bias on slot 0 when not null; column-parallel only). out holds num_slots matrices
   /// [rows, weight.rows()], slot_stride floats apart; columns are written at out.data + first_col.
   virtual void linear(const Activation& x, int64_t rows, const PackedMatrix& weight, const float* bias, Matrix out,

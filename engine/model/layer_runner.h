@@ -17,7 +17,7 @@ struct BatchView {
   int num_rows() const { return static_cast<int>(tokens.size()); }
 };
 
-/// Rows of logits computed at a time: bounds the memory for prompt log-probabilities.
+/// Rows of logits, or of final hidden states, computed at a time: bounds the memory for prompt log-probabilities.
 inline constexpr int kLogitRows = 32;
 
 /// Tensor-parallel ranks call the same functions in the same order.
@@ -31,6 +31,9 @@ class LayerRunner {
   /// memory, valid until the next call; the other parts get an empty span. Last stage only. Rows lie vocab floats
   /// apart.
   virtual std::span<const float> logits(std::span<const int> rows) = 0;
+  /// What the LM head takes of the given rows (at most kLogitRows): the residual stream behind the final norm, [rows,
+  /// hidden], in host memory, valid until the next call. Last stage only; every part has it, and calls it or not.
+  virtual std::span<const float> final_hidden(std::span<const int> rows) = 0;
   /// Host threads for work on logits, and f(part) for every part in [0, num_parts) on them.
   virtual int num_host_threads() const { return 1; }
   virtual void run_on_host(int num_parts, const std::function<void(int)>& f) {

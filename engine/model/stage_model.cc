@@ -299,21 +299,32 @@ void StageModel::exchange_slices(const ReductionTree& tree, int rows) {
   tensor_group_.all_gather(all[me], all);
 }
 
-std::span<const float> StageModel::logits(std::span<const int> rows) {
+/// A copy of these rows of the residual stream, side by side.
+Matrix StageModel::select(std::span<const int> rows) {
   ECHELON_CHECK(shard_.is_last_stage() && !rows.empty() && rows.size() <= kLogitRows);
-  const int64_t count = static_cast<int64_t>(rows.size()), vocab = spec_.vocab, columns = shard_.vocab.count;
-  float* selected = reinterpret_cast<float*>(work_->selected->data());
+  const auto count = static_cast<int64_t>(rows.size());
+  const Matrix selected{reinterpret_cast<float*>(work_->selected->data()), count, spec_.hidden, spec_.hidden};
   for (int64_t i = 0; i < count; ++i) {
-    backend_.copy_from_host(selected + i * spec_.hidden, hidden(options_.max_rows).row(rows[i]),
-                            spec_.hidden * sizeof(float));
+    backend_.copy_from_host(selected.row(i), hidden(options_.max_rows).row(rows[i]), spec_.hidden * sizeof(float));
   }
+  return selected;
+}
+
+std::span<const float> StageModel::final_hidden(std::span<const int> rows) {
+  const Matrix selected = select(rows);
+  backend_.rms_norm(selected, weights_.final_norm, spec_.norm_epsilon, selected);
+  return std::span<const float>(selected.data, static_cast<size_t>(selected.rows * selected.cols));
+}
+
+std::span<const float> StageModel::logits(std::span<const int> rows) {
+  const Matrix selected = select(rows);
+  const int64_t count = selected.rows, vocab = spec_.vocab, columns = shard_.vocab.count;
   const int64_t stride = logit_columns(spec_, shard_);
   float* const all = reinterpret_cast<float*>(work_->logits->data());
   float* const mine = shard_.place.tp == 0 ? all + shard_.vocab.first : all;
   if (columns > 0) {
     const Matrix out{mine, count, columns, stride};
-    backend_.rms_norm({selected, count, spec_.hidden, spec_.hidden}, weights_.final_norm, spec_.norm_epsilon,
-                      *work_->selected_normed);
+    backend_.rms_norm(selected, weights_.final_norm, spec_.norm_epsilon, *work_->selected_normed);
     project(*work_->selected_normed, count, weights_.head, out, 0);
     if (spec_.logits_softcap > 0) backend_.softcap(out, spec_.logits_softcap);
   }

@@ -36,6 +36,7 @@ class StageModel final : public LayerRunner {
   void embed(const BatchView& batch) override;
   void run_layers(const BatchView& batch) override;
   std::span<const float> logits(std::span<const int> rows) override;
+  std::span<const float> final_hidden(std::span<const int> rows) override;
   std::span<std::byte> hidden_bytes(int rows) override;
   int num_host_threads() const override { return backend_.num_host_threads(); }
   void run_on_host(int num_parts, const std::function<void(int)>& f) override { backend_.run_on_host(num_parts, f); }
@@ -56,6 +57,7 @@ class StageModel final : public LayerRunner {
   void sum_parts(const ReductionTree& tree, int rows, const float* norm, NextNorm next);
   void exchange_slots(const ReductionTree& tree, int rows);
   void exchange_slices(const ReductionTree& tree, int rows);
+  Matrix select(std::span<const int> rows);
   AttentionPlan attention_plan(const LayerWeights& layer, int global_layer) const;
 
   ModelSpec spec_;

@@ -96,8 +96,12 @@ enum RowBits : uint8_t {
   kNewBlocks = 4,
   kTargets = 8,
   kMasked = 16,
-  kAllRowBits = 31
+  kSums = 32,
+  kPools = 64,
+  kAllRowBits = 127
 };
+/// Likewise of a row of a result.
+enum ResultBits : uint8_t { kHasToken = 1, kHasVector = 2, kAllResultBits = 3 };
 constexpr uint32_t kLeastRowBytes = 4;
 constexpr uint32_t kMostInt = std::numeric_limits<int32_t>::max();
 
@@ -109,7 +113,7 @@ void put_row(WireWriter& out, const PlanRow& row) {
   const bool has_targets = row.targets_from != 0 || row.num_targets != 0;
   out.put(static_cast<uint8_t>((row.sample ? kSamples : 0) | (row.num_tokens != 1 ? kSeveralTokens : 0) |
                                (row.num_new_blocks != 0 ? kNewBlocks : 0) | (has_targets ? kTargets : 0) |
-                               (row.masked ? kMasked : 0)));
+                               (row.masked ? kMasked : 0) | (row.sum ? kSums : 0) | (row.pool ? kPools : 0)));
   out.put_number(static_cast<uint32_t>(row.slot));
   out.put_number(row.generation);
   out.put_number(static_cast<uint32_t>(row.first_position));
@@ -126,6 +130,8 @@ PlanRow get_row(WireReader& in) {
   const auto bits = in.get<uint8_t>("row");
   row.sample = (bits & kSamples) != 0;
   row.masked = (bits & kMasked) != 0;
+  row.sum = (bits & kSums) != 0;
+  row.pool = (bits & kPools) != 0;
   row.slot = static_cast<int32_t>(in.get_number("slot", kMostInt));
   row.generation = in.get_number("generation", std::numeric_limits<uint32_t>::max());
   row.first_position = static_cast<int32_t>(in.get_number("first_position", kMaxModelLen));
@@ -136,8 +142,8 @@ PlanRow get_row(WireReader& in) {
     row.num_targets = static_cast<int32_t>(in.get_number("num_targets", kMostInt));
   }
   // Every row has one form in bytes.
-  if (bits > kAllRowBits || (row.masked && !row.sample) || ((bits & kSeveralTokens) != 0 && row.num_tokens == 1) ||
-      ((bits & kNewBlocks) != 0 && row.num_new_blocks == 0) ||
+  if (bits > kAllRowBits || (row.masked && !row.sample) || (row.sample && (row.sum || row.pool)) ||
+      ((bits & kSeveralTokens) != 0 && row.num_tokens == 1) || ((bits & kNewBlocks) != 0 && row.num_new_blocks == 0) ||
       ((bits & kTargets) != 0 && row.targets_from == 0 && row.num_targets == 0)) {
     throw WireError("plan row says what it has in a way that none does");
   }
@@ -245,7 +251,8 @@ std::vector<std::byte> encode(const StepResult& result) {
   for (const RowResult& row : result.rows) {
     out.put(row.slot);
     out.put(row.generation);
-    out.put<uint8_t>(row.sampled);
+    out.put(static_cast<uint8_t>((row.sampled ? kHasToken : 0) | (row.pooled.empty() ? 0 : kHasVector)));
+    if (!row.pooled.empty()) out.put_all(std::span(row.pooled));
     out.put(row.token.token);
     out.put<uint8_t>(row.token.logprob.has_value());
     if (row.token.logprob) put_logprob(out, *row.token.logprob);
@@ -267,7 +274,11 @@ StepResult decode_step_result(std::span<const std::byte> bytes) {
     RowResult row;
     row.slot = in.get<int32_t>("slot");
     row.generation = in.get<uint32_t>("generation");
-    row.sampled = in.get<uint8_t>("sampled") != 0;
+    const auto bits = in.get<uint8_t>("sampled");
+    row.sampled = (bits & kHasToken) != 0;
+    if ((bits & kHasVector) != 0) row.pooled = in.get_all<float>("pooled");
+    if (bits > kAllResultBits || ((bits & kHasVector) != 0 && row.pooled.empty()))
+      throw WireError("result row says what it has in a way that none does");
     row.token.token = in.get<TokenId>("token");
     if (in.get<uint8_t>("has logprob") != 0) row.token.logprob = get_logprob(in);
     const uint32_t num_prompt = in.get_count("prompt logprobs", bytes.size());

@@ -37,6 +37,8 @@ struct PlanRow {
   int32_t num_targets = 0;     ///< of the prompt token that follows them
   bool sample = false;         ///< the last token's logits choose the next token
   bool masked = false;         ///< of those that a mask allows, which follows the plan (step_masks.h)
+  bool sum = false;            ///< the final hidden states of its tokens are added up in the slot, from position 0 on
+  bool pool = false;  ///< it is answered with a vector: the mean of those, or without `sum` its last token's own
 };
 
 struct MicroBatch {
@@ -63,14 +65,18 @@ struct RowResult {
   bool sampled = false;
   OutputToken token;                          ///< when sampled
   std::vector<TokenLogprob> prompt_logprobs;  ///< one a target
+  std::vector<float> pooled;                  ///< when the row pools
 };
 
 struct StepResult {
   uint32_t epoch = 0;
   uint64_t number = 0;
   uint32_t stage_us = 0;        ///< what the last stage took for it but for waiting; 0: not known
-  std::vector<RowResult> rows;  ///< only rows that sampled or have prompt log-probabilities
+  std::vector<RowResult> rows;  ///< only rows that sampled, pooled or have prompt log-probabilities
 };
+
+/// Vectors of one result take at most so many bytes, unless there is only one: it has to fit into one frame.
+inline constexpr size_t kMaxPooledBytes = size_t{8} << 20;
 
 std::vector<std::byte> encode(const StepResult& result);
 StepResult decode_step_result(std::span<const std::byte> bytes);

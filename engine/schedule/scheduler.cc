@@ -1,6 +1,7 @@
 #include "engine/schedule/scheduler.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/schedule/wire.h"
 #include "kernels/base/check.h"
@@ -26,7 +27,7 @@ Scheduler::Scheduler(SchedulerOptions options)
 void Scheduler::add(std::vector<Sequence> choices) {
   for (Sequence& choice : choices) {
     ECHELON_CHECK(!choice.tokens.empty() && choice.num_prompt == static_cast<int>(choice.tokens.size()));
-    ECHELON_CHECK(blocks_for(int64_t{choice.num_prompt} + choice.sampling.max_tokens) <= pool_.num_blocks());
+    ECHELON_CHECK(blocks_for(int64_t{choice.num_prompt} + choice.max_output()) <= pool_.num_blocks());
     auto owned = std::make_unique<Sequence>(std::move(choice));
     Sequence* sequence = owned.get();
     sequence->added_s = now_s_;
@@ -101,11 +102,12 @@ std::vector<SequenceUpdate> Scheduler::commit(const StepResult& result) {
   size_t next_result = 0;
   for (const InFlightRow& row : record.rows) {
     const RowResult* answer = nullptr;
-    if (row.sample || row.num_targets > 0) {
+    if (row.sample || row.pool || row.num_targets > 0) {
       if (next_result == result.rows.size()) throw WireError("result lacks a row of its micro-batch");
       answer = &result.rows[next_result++];
       if (answer->slot != row.slot || answer->generation != row.generation || answer->sampled != row.sample ||
-          static_cast<int>(answer->prompt_logprobs.size()) != row.num_targets) {
+          static_cast<int>(answer->prompt_logprobs.size()) != row.num_targets ||
+          static_cast<int64_t>(answer->pooled.size()) != (row.pool ? options_.hidden : 0)) {
         throw WireError("result row does not fit the row that was planned");
       }
     }
@@ -118,24 +120,33 @@ std::vector<SequenceUpdate> Scheduler::commit(const StepResult& result) {
                           .num_cached = sequence.num_cached,
                           .prompt_logprobs = answer->prompt_logprobs,
                           .token = {},
+                          .pooled = {},
                           .finish = {},
                           .stop_token = {}};
     sequence.num_prompt_logprobs += row.num_targets;
-    if (row.sample) {
-      const TokenId token = answer->token.token;
-      if (token >= options_.vocab) throw WireError("result has a token that is not in the vocabulary");
-      update.token = answer->token;
-      sequence.tokens.push_back(token);
-      waiting_.charge(sequence.tenant, 1);
-      if (options_.feed_back) --sequence.num_fed_back;
-      update.finish = finish_reason(sequence, token);
-      if (update.finish == FinishReason::stop) update.stop_token = token;
-      if (update.finish) remove(sequence.id);
-    }
+    if (row.sample) take_token(sequence, answer->token, update);
+    if (row.pool) take_vector(answer->pooled, update);
+    if (update.finish) remove(sequence.id);
     updates.push_back(std::move(update));
   }
   if (next_result != result.rows.size()) throw WireError("result has more rows than its micro-batch");
   return updates;
+}
+
+void Scheduler::take_token(Sequence& sequence, const OutputToken& token, SequenceUpdate& update) {
+  if (token.token >= options_.vocab) throw WireError("result has a token that is not in the vocabulary");
+  update.token = token;
+  sequence.tokens.push_back(token.token);
+  waiting_.charge(sequence.tenant, 1);
+  if (options_.feed_back) --sequence.num_fed_back;
+  update.finish = finish_reason(sequence, token.token);
+  if (update.finish == FinishReason::stop) update.stop_token = token.token;
+}
+
+void Scheduler::take_vector(const std::vector<float>& pooled, SequenceUpdate& update) const {
+  const bool finite = std::all_of(pooled.begin(), pooled.end(), [](float value) { return std::isfinite(value); });
+  update.finish = finite ? FinishReason::stop : FinishReason::error;
+  update.pooled = pooled;
 }
 
 std::optional<MaskedRows> Scheduler::next_masked() {

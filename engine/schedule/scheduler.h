@@ -44,6 +44,7 @@ struct SchedulerOptions {
   BatchingOptions batching;
   std::vector<TokenId> end_tokens;  ///< end of generation
   int64_t vocab = kMaxVocab;        ///< tokens of results lie below
+  int64_t hidden = 0;               ///< pooled vectors of results have so many values
 };
 
 /// What became of one sequence in a commit.
@@ -52,6 +53,7 @@ struct SequenceUpdate {
   int num_cached = 0;
   std::vector<TokenLogprob> prompt_logprobs;
   std::optional<OutputToken> token;
+  std::vector<float> pooled;           ///< with the end of a sequence that pools
   std::optional<FinishReason> finish;  ///< the sequence is gone from the scheduler
   std::optional<TokenId> stop_token;
 };
@@ -125,7 +127,7 @@ class Scheduler {
     SequenceId sequence = 0;
     int slot = 0;
     uint32_t generation = 0;
-    bool sample = false;
+    bool sample = false, pool = false;
     int num_targets = 0;
   };
   struct InFlight {
@@ -140,6 +142,9 @@ class Scheduler {
   void plan_prefills(Draft& draft);
   void admit_waiting(Draft& draft);
   bool may_start(const Sequence& sequence) const;
+  static bool has_room_for(const Sequence& sequence, const Draft& draft);
+  static bool runs_whole_prompt(const Sequence& sequence);
+  static void add_targets(const Sequence& sequence, PlanRow& row, Draft& draft);
   void admit(Sequence& sequence, Draft& draft);
   void take_cached_blocks(Sequence& sequence);
   bool add_row(Sequence& sequence, int num_tokens, Draft& draft, bool is_admission = false);
@@ -155,6 +160,8 @@ class Scheduler {
   int chunk_of(const Sequence& sequence, const Draft& draft) const;
   /// Micro-batches that run at a time, in different stages.
   int num_parallel() const { return options_.feed_back ? 1 : options_.depth; }
+  void take_token(Sequence& sequence, const OutputToken& token, SequenceUpdate& update);
+  void take_vector(const std::vector<float>& pooled, SequenceUpdate& update) const;
   std::optional<FinishReason> finish_reason(const Sequence& sequence, TokenId token) const;
 
   SchedulerOptions options_;

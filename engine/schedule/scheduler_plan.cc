@@ -28,6 +28,7 @@ struct Scheduler::Draft {
   InFlight record;
   MaskedRows masked;
   int tokens_left = 0;
+  int64_t vectors_left = 0;                                       ///< answers to rows that pool
   double seconds_left = std::numeric_limits<double>::infinity();  ///< for prompts
   std::vector<const Sequence*> members;
 
@@ -40,6 +41,8 @@ std::optional<MicroBatch> Scheduler::next() {
   if (num_in_flight() >= options_.depth) return std::nullopt;
   Draft draft;
   draft.tokens_left = options_.max_batch_tokens;
+  const auto vector_bytes = std::max<size_t>(static_cast<size_t>(options_.hidden) * sizeof(float), 1);
+  draft.vectors_left = static_cast<int64_t>(std::max<size_t>(kMaxPooledBytes / vector_bytes, 1));
   const int num_decoding = plan_decodes(draft);
   if (num_parallel() > 1) share_prompts(draft);
   if (options_.itl_target_s > 0 && num_decoding > 0) hold_itl_target(draft);
@@ -122,7 +125,7 @@ void Scheduler::plan_prefills(Draft& draft) {
   }
   std::sort(prefills.begin(), prefills.end(), ClassAndAge());
   for (Sequence* sequence : prefills) {
-    if (!sequence->running) continue;
+    if (!sequence->running || !has_room_for(*sequence, draft)) continue;
     const int num_tokens = chunk_of(*sequence, draft);
     if (num_tokens == 0) break;
     add_row(*sequence, num_tokens, draft);
@@ -136,6 +139,11 @@ bool Scheduler::may_start(const Sequence& sequence) const {
   if (sequence.choice == 0 || sequence.admitted_before) return true;
   const Sequence* first = find(sequence.first_choice);
   return !first || first->in_decode();
+}
+
+/// The answer to a micro-batch has to fit into one message.
+bool Scheduler::has_room_for(const Sequence& sequence, const Draft& draft) {
+  return sequence.pooling == Pooling::none || draft.vectors_left > 0;
 }
 
 void Scheduler::admit_waiting(Draft& draft) {
@@ -153,15 +161,23 @@ void Scheduler::admit_waiting(Draft& draft) {
     registered_tokens += with_it;
     // Room for all it has now and one block more, so that a new sequence does not push out the next one at once.
     if (!running_.empty() && pool_.num_free() < num_free_needed(*sequence) + 1) break;
-    if (chunk_of(*sequence, draft) == 0) break;
+    if (chunk_of(*sequence, draft) == 0 || !has_room_for(*sequence, draft)) break;
     admit(*sequence, draft);
     if (!add_row(*sequence, std::max(chunk_of(*sequence, draft), 1), draft, true)) break;
   }
 }
 
+/// Every prompt position has to be run for its logits, or for the sum of all hidden states.
+bool Scheduler::runs_whole_prompt(const Sequence& sequence) {
+  const bool wants_logprobs =
+      sequence.sampling.num_prompt_logprobs >= 0 && sequence.num_prompt_logprobs < sequence.num_prompt - 1;
+  return wants_logprobs || sequence.pooling == Pooling::mean;
+}
+
 /// Blocks that the tokens of a waiting sequence take from the free list: those that others use already cost nothing.
 int Scheduler::num_free_needed(const Sequence& sequence) const {
   const int total = blocks_for(static_cast<int64_t>(sequence.tokens.size()));
+  if (runs_whole_prompt(sequence)) return total;
   return total -
          std::max(num_shareable(sequence), pool_.count_cached(root_key(sequence.cache_salt), sequence.tokens).in_use);
 }
@@ -206,9 +222,7 @@ void Scheduler::admit(Sequence& sequence, Draft& draft) {
 void Scheduler::take_cached_blocks(Sequence& sequence) {
   ECHELON_CHECK(sequence.blocks.empty() && sequence.num_scheduled == 0);
   sequence.keys.clear();
-  const bool wants_prompt =
-      sequence.sampling.num_prompt_logprobs >= 0 && sequence.num_prompt_logprobs < sequence.num_prompt - 1;
-  if (wants_prompt) return;  // every prompt position has to be run for its logits
+  if (runs_whole_prompt(sequence)) return;
   const int limit = (static_cast<int>(sequence.tokens.size()) - 1) / kBlockTokens;
   const int shared = num_shareable(sequence);
   PrefixKey parent = root_key(sequence.cache_salt);
@@ -249,19 +263,11 @@ bool Scheduler::add_row(Sequence& sequence, int num_tokens, Draft& draft, bool i
   row.first_position = sequence.num_scheduled;
   row.num_tokens = num_tokens;
   row.num_new_blocks = static_cast<int>(sequence.blocks.size()) - blocks_before;
-  row.sample = num_tokens == sequence.num_pending();
+  row.sum = sequence.pooling == Pooling::mean;
+  row.pool = sequence.pooling != Pooling::none && num_tokens == sequence.num_pending();
+  row.sample = sequence.pooling == Pooling::none && num_tokens == sequence.num_pending();
   row.masked = row.sample && sequence.masked;
-  if (sequence.sampling.num_prompt_logprobs >= 0) {
-    // Position p gives the log-probability of prompt token p + 1; those delivered before a preemption are not asked for
-    // again.
-    const int from = std::max(row.first_position, sequence.num_prompt_logprobs);
-    const int to = std::min(row.first_position + num_tokens, sequence.num_prompt - 1);
-    if (to > from) {
-      row.targets_from = from - row.first_position;
-      row.num_targets = to - from;
-      for (int p = from; p < to; ++p) draft.batch.targets.push_back(sequence.tokens[p + 1]);
-    }
-  }
+  if (sequence.sampling.num_prompt_logprobs >= 0) add_targets(sequence, row, draft);
   if (row.first_position < static_cast<int>(sequence.tokens.size())) {
     const auto tokens = sequence.tokens.begin() + row.first_position;
     draft.batch.tokens.insert(draft.batch.tokens.end(), tokens, tokens + num_tokens);
@@ -281,9 +287,11 @@ bool Scheduler::add_row(Sequence& sequence, int num_tokens, Draft& draft, bool i
                                .slot = sequence.slot,
                                .generation = sequence.generation,
                                .sample = row.sample,
+                               .pool = row.pool,
                                .num_targets = row.num_targets});
   draft.members.push_back(&sequence);
   draft.tokens_left -= num_tokens;
+  draft.vectors_left -= row.pool ? 1 : 0;
   if (row.sample && num_tokens == 1) {
     draft.record.shape.add_decode(row.first_position);
   } else {
@@ -295,6 +303,17 @@ bool Scheduler::add_row(Sequence& sequence, int num_tokens, Draft& draft, bool i
   if (options_.feed_back && row.sample) ++sequence.num_fed_back;
   publish_full_blocks(sequence);
   return true;
+}
+
+/// Position p gives the log-probability of prompt token p + 1; those delivered before a preemption are not asked for
+/// again.
+void Scheduler::add_targets(const Sequence& sequence, PlanRow& row, Draft& draft) {
+  const int from = std::max(row.first_position, sequence.num_prompt_logprobs);
+  const int to = std::min(row.first_position + row.num_tokens, sequence.num_prompt - 1);
+  if (to <= from) return;
+  row.targets_from = from - row.first_position;
+  row.num_targets = to - from;
+  for (int p = from; p < to; ++p) draft.batch.targets.push_back(sequence.tokens[p + 1]);
 }
 
 /// Blocks for the next num_tokens tokens; others are preempted for them, the lowest class and youngest first.

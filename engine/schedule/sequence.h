@@ -24,7 +24,8 @@ struct Sequence {
   uint64_t order = 0;       ///< arrival; smaller is older
   double added_s = 0;       ///< to the scheduler
   SamplingParams sampling;
-  bool masked = false;  ///< a grammar says which tokens may come; an end token always ends it
+  Pooling pooling = Pooling::none;  ///< a vector of the prompt is wanted, and no tokens
+  bool masked = false;              ///< a grammar says which tokens may come; an end token always ends it
 
   std::vector<TokenId> tokens;  ///< prompt, then output: this is the journal of the sequence
   int num_prompt = 0;
@@ -45,10 +46,11 @@ struct Sequence {
   int num_pending() const { return static_cast<int>(tokens.size()) + num_fed_back - num_scheduled; }
   int num_output() const { return static_cast<int>(tokens.size()) - num_prompt; }
   /// Another token is wanted whatever those being sampled are, unless one of them ends the sequence.
-  bool goes_on() const { return num_output() + num_fed_back < sampling.max_tokens; }
+  bool goes_on() const { return num_output() + num_fed_back < max_output(); }
+  int max_output() const { return pooling == Pooling::none ? sampling.max_tokens : 0; }
   /// All but the newest token has been run or is in flight (after a preemption, outputs are prefilled again like a
   /// prompt).
-  bool in_decode() const { return num_scheduled >= num_prompt && num_pending() <= 1; }
+  bool in_decode() const { return num_scheduled >= num_prompt && num_pending() <= 1 && pooling == Pooling::none; }
 };
 
 }  // namespace echelon

@@ -110,7 +110,7 @@ class WireReader {
 };
 
 /// Of plans, results and masks: ranks of another version are not understood.
-inline constexpr uint16_t kWireVersion = 6;
+inline constexpr uint16_t kWireVersion = 7;
 
 inline void put_header(WireWriter& out, uint32_t magic) {
   out.put(magic);

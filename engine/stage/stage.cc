@@ -33,6 +33,7 @@ Stage::Stage(LayerRunner& layers, const SlotLimits& limits, Neighbours neighbour
       is_sampler_(is_sampler),
       vocab_(vocab),
       samplers_(static_cast<size_t>(layers.num_host_threads()), Sampler(std::move(end_tokens))),
+      pooler_(layers, limits.num_slots),
       clock_(clock) {}
 
 /// tokens_ from the plan and from what was sampled before: part 0 samples, and tells the other parts.
@@ -110,9 +111,9 @@ std::optional<StepResult> Stage::run(const MicroBatch& batch, const std::functio
     }
     const StageTime before = now();
     const double exchanged_before = clock_.wait.exchange;
-    StepResult sampled = sample(batch, segments);
+    StepResult answered = answer(batch, segments);
     clock_.sampling_seconds += seconds_between(before, now()) - (clock_.wait.exchange - exchanged_before);
-    if (is_sampler_) result = std::move(sampled);
+    if (is_sampler_) result = std::move(answered);
   }
   const StageTime end = now();
   clock_.busy_seconds += seconds_between(since, end) - (clock_.wait.exchange - exchanged);
@@ -171,31 +172,39 @@ void Stage::choose(const MicroBatch& batch, std::span<Wanted> wanted) {
   });
 }
 
-StepResult Stage::sample(const MicroBatch& batch, std::span<const Segment> segments) {
+/// What the logits of a row gave, into its answer.
+void Stage::take(Wanted want, const PlanRow& row, RowResult& answer) {
+  if (want.target >= 0) {
+    answer.prompt_logprobs.push_back(std::move(want.logprob));
+    return;
+  }
+  if (want.token.token != kNoToken) {
+    slots_.sampling(row.slot).note_output(want.token.token);
+    slots_.sampled_token(row.slot) = want.token.token;
+  } else {
+    slots_.sampled_token(row.slot) = 0;  // the sequence ends: what is run behind it is not used
+  }
+  answer.token = std::move(want.token);
+}
+
+StepResult Stage::answer(const MicroBatch& batch, std::span<const Segment> segments) {
   StepResult result{.epoch = batch.epoch, .number = batch.number, .rows = {}};
   std::vector<Wanted> wanted = wanted_rows(batch, segments);
   for (size_t first = 0; first < wanted.size(); first += kLogitRows) {
     choose(batch, std::span(wanted).subspan(first, std::min<size_t>(kLogitRows, wanted.size() - first)));
   }
   if (!is_sampler_) return result;
-  size_t open_row = batch.rows.size();  // the plan row that result.rows.back() answers
-  for (Wanted& want : wanted) {
-    const PlanRow& row = batch.rows[want.plan_row];
-    if (want.plan_row != open_row) {
-      result.rows.push_back({.slot = row.slot, .generation = row.generation, .sampled = row.sample});
-      open_row = want.plan_row;
-    }
-    if (want.target >= 0) {
-      result.rows.back().prompt_logprobs.push_back(std::move(want.logprob));
-      continue;
-    }
-    if (want.token.token != kNoToken) {
-      slots_.sampling(row.slot).note_output(want.token.token);
-      slots_.sampled_token(row.slot) = want.token.token;
-    } else {
-      slots_.sampled_token(row.slot) = 0;  // the sequence ends: what is run behind it is not used
-    }
-    result.rows.back().token = std::move(want.token);
+  auto next = wanted.begin();
+  for (size_t i = 0; i < batch.rows.size(); ++i) {
+    const PlanRow& row = batch.rows[i];
+    std::vector<float> pooled = pooler_.take(row, segments[i].first_row);
+    if (!row.sample && row.num_targets == 0 && !row.pool) continue;
+    RowResult& answered = result.rows.emplace_back();
+    answered.slot = row.slot;
+    answered.generation = row.generation;
+    answered.sampled = row.sample;
+    answered.pooled = std::move(pooled);
+    for (; next != wanted.end() && next->plan_row == i; ++next) take(std::move(*next), row, answered);
   }
   return result;
 }

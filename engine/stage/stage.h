@@ -1,5 +1,5 @@
 // One stage of the pipeline at work on one rank: plan in, hidden state from the stage before, layers, hidden state to
-// the stage after; the last stage's first part samples. Plans are run in the order of their numbers.
+// the stage after; the last stage's first part samples, or pools. Plans are run in the order of their numbers.
 #pragma once
 
 #include <functional>
@@ -10,6 +10,7 @@
 #include "engine/sample/sampler.h"
 #include "engine/schedule/micro_batch.h"
 #include "engine/schedule/step_masks.h"
+#include "engine/stage/pooler.h"
 #include "engine/stage/slot_table.h"
 #include "engine/stage/stage_clock.h"
 #include "parallel/communicator.h"
@@ -42,7 +43,8 @@ class Stage {
   std::vector<Wanted> wanted_rows(const MicroBatch& batch, std::span<const Segment> segments) const;
   void take_masks(const MicroBatch& batch, const std::vector<RowMask>& masks);
   void choose(const MicroBatch& batch, std::span<Wanted> wanted);
-  StepResult sample(const MicroBatch& batch, std::span<const Segment> segments);
+  void take(Wanted want, const PlanRow& row, RowResult& answer);
+  StepResult answer(const MicroBatch& batch, std::span<const Segment> segments);
 
   LayerRunner& layers_;
   SlotTable slots_;
@@ -50,7 +52,8 @@ class Stage {
   bool is_last_, is_sampler_;
   int64_t vocab_;
   std::vector<Sampler> samplers_;  ///< one for each host thread
-  std::vector<TokenId> tokens_;    ///< of the micro-batch, those fed back put in
+  Pooler pooler_;
+  std::vector<TokenId> tokens_;  ///< of the micro-batch, those fed back put in
   std::vector<TokenId> fed_back_;
   std::vector<const TokenMask*> masks_;  ///< of every row of the micro-batch; null: any token
   StageClock& clock_;

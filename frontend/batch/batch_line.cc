@@ -17,7 +17,8 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr const ModelEndpoint* kEndpoints[] = {&kChatEndpoint, &kCompletionsEndpoint, &kResponsesEndpoint};
+constexpr const ModelEndpoint* kEndpoints[] = {&kChatEndpoint, &kCompletionsEndpoint, &kResponsesEndpoint,
+                                               &kEmbeddingsEndpoint};
 
 json::value text_or_null(const std::string& text) { return text.empty() ? json::value() : json::value(text); }
 

@@ -20,6 +20,8 @@ struct AnswerPrompt {
   size_t num_added = 0;  ///< leading tokens that are not in the text (BOS)
 };
 
+struct VectorUse;
+
 struct AnswerSetup {
   Choice::Shape shape = Choice::Shape::chat;
   std::string id;  ///< "chatcmpl-...", "cmpl-..."
@@ -29,7 +31,8 @@ struct AnswerSetup {
   std::string tenant;                      ///< empty: the user of params
   std::vector<AnswerPrompt> prompts;       ///< choice index = prompt x n + the engine's choice
   bool echo = false, echo_only = false;
-  boost::json::object repeated;  ///< members that a body of /v1/responses repeats from the request
+  std::shared_ptr<const VectorUse> vectors;  ///< what the prompts' pooled vectors become (embeddings/); null: text
+  boost::json::object repeated;              ///< members that a body of /v1/responses repeats from the request
 };
 
 class Answer {
@@ -42,7 +45,7 @@ class Answer {
     std::vector<int> stop_choices;  ///< choices of this prompt whose stop string was found: Engine::stop_choice
   };
   /// One event of the engine for one prompt. Events after a choice's end, or after an error, have no effect.
-  Effects add(size_t prompt, OutputEvent event);
+  virtual Effects add(size_t prompt, OutputEvent event);
 
   struct Counts {
     int64_t prompt = 0, cached = 0, output = 0;  ///< tokens

@@ -15,10 +15,10 @@ namespace {
 
 namespace json = boost::json;
 
-RequestError bad_prompt() {
-  return bad_request("prompt",
-                     "prompt must be a string, an array of strings, an array of token ids, or an array of "
-                     "arrays of token ids, and not empty");
+RequestError bad_prompt(std::string_view name) {
+  return bad_request(name, fmt::format("{} must be a string, an array of strings, an array of token ids, or an array "
+                                       "of arrays of token ids, and not empty",
+                                       name));
 }
 
 }  // namespace
@@ -30,32 +30,33 @@ json::object prompts_shape(int64_t vocab_size) {
       {text, ids, array_shape(text, kMaxPromptsTimesChoices, 1), array_shape(ids, kMaxPromptsTimesChoices, 1)});
 }
 
-RequestResult<std::vector<PromptInput>> read_prompts(const json::value& value, int64_t vocab_size) {
+RequestResult<std::vector<PromptInput>> read_prompts(const json::value& value, int64_t vocab_size,
+                                                     std::string_view name) {
   std::vector<PromptInput> prompts;
   if (value.is_string()) {
     prompts.emplace_back(std::string(value.get_string()));
     return prompts;
   }
-  if (!value.is_array() || value.get_array().empty()) return bad_prompt();
+  if (!value.is_array() || value.get_array().empty()) return bad_prompt(name);
   const json::array& array = value.get_array();
   if (array.front().is_number()) {
-    auto ids = read_token_ids(array, "prompt", vocab_size);
+    auto ids = read_token_ids(array, name, vocab_size);
     if (ids.has_error()) return ids.error();
     prompts.emplace_back(std::move(*ids));
     return prompts;
   }
   if (array.size() > kMaxPromptsTimesChoices)
-    return bad_request("prompt", fmt::format("prompt has more than {} prompts", kMaxPromptsTimesChoices));
+    return bad_request(name, fmt::format("{} has more than {} prompts", name, kMaxPromptsTimesChoices));
   for (size_t i = 0; i < array.size(); ++i) {
-    if (array[i].kind() != array.front().kind()) return bad_prompt();
+    if (array[i].kind() != array.front().kind()) return bad_prompt(name);
     if (array[i].is_string()) {
       prompts.emplace_back(std::string(array[i].get_string()));
     } else if (array[i].is_array() && !array[i].get_array().empty()) {
-      auto ids = read_token_ids(array[i].get_array(), fmt::format("prompt[{}]", i), vocab_size);
+      auto ids = read_token_ids(array[i].get_array(), fmt::format("{}[{}]", name, i), vocab_size);
       if (ids.has_error()) return ids.error();
       prompts.emplace_back(std::move(*ids));
     } else {
-      return bad_prompt();
+      return bad_prompt(name);
     }
   }
   return prompts;

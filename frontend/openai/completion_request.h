@@ -23,8 +23,9 @@ struct CompletionRequest {
 void read_completion_request(JsonReader& reader, const ModelInfo& model, CompletionRequest& request);
 RequestResult<CompletionRequest> parse_completion_request(const boost::json::object& body, const ModelInfo& model);
 
-/// `prompt` in its four forms: a string, strings, token ids, lists of token ids.
-RequestResult<std::vector<PromptInput>> read_prompts(const boost::json::value& value, int64_t vocab_size);
+/// `prompt`, or another member of that kind, in its four forms: a string, strings, token ids, lists of token ids.
+RequestResult<std::vector<PromptInput>> read_prompts(const boost::json::value& value, int64_t vocab_size,
+                                                     std::string_view name = "prompt");
 /// The same as JSON Schema.
 boost::json::object prompts_shape(int64_t vocab_size);
 

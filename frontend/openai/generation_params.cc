@@ -141,7 +141,8 @@ void read_max_tokens(JsonReader& reader, int min, GenerationParams& params) {
   params.max_tokens_name = "max_completion_tokens";
 }
 
-/// Seconds, as OpenAI's client takes them.
+}  // namespace
+
 void read_timeout(JsonReader& reader, GenerationParams& params) {
   constexpr SamplingRange kSeconds{0.001f, 1e6f};
   float seconds = 0;
@@ -149,8 +150,6 @@ void read_timeout(JsonReader& reader, GenerationParams& params) {
   if (seconds == 0) return;
   params.timeout = std::chrono::milliseconds(std::llround(double{seconds} * 1e3));
 }
-
-}  // namespace
 
 void read_strings(JsonReader& reader, std::string_view name, size_t most, size_t most_bytes,
                   std::vector<std::string>& out) {

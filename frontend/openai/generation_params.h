@@ -34,6 +34,7 @@ struct GenerationParams {
   std::string user;        ///< without keys the tenant: requests of one user share what one of many gets
   std::string cache_salt;  ///< prefixes are shared among requests with equal ones
   std::optional<std::chrono::milliseconds> timeout;  ///< from arrival to the end of the answer
+  Pooling pooling = Pooling::none;                   ///< of the prompts' hidden states, in place of an answer
   std::vector<std::string> stop;
   std::optional<GrammarSource> format;            ///< what the answer has to be a text of
   std::string format_parameter;                   ///< which that came in, for errors
@@ -48,6 +49,9 @@ struct GenerationParams {
 
 /// Reads and checks them all; `reader` has the error if there is one. `min_max_tokens`: 0 for completions (echo alone).
 void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_max_tokens, GenerationParams& params);
+
+/// Seconds, as OpenAI's client takes them.
+void read_timeout(JsonReader& reader, GenerationParams& params);
 
 /// A string, or an array of at most `most` of them, each of 1 to `most_bytes` bytes.
 void read_strings(JsonReader& reader, std::string_view name, size_t most, size_t most_bytes,

@@ -9,7 +9,6 @@
 
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
-#include "frontend/openai/completion_request.h"
 #include "frontend/openai/ids.h"
 #include "frontend/openai/tokenize_request.h"
 #include "frontend/parts/tool_prompt.h"
@@ -91,6 +90,23 @@ size_t count_added(std::string_view text, const std::vector<TokenId>& tokens, co
   const auto bos = tokenizer.bos_id();
   if (!bos || tokens.empty() || tokens.front() != *bos) return 0;
   return text.starts_with(tokenizer.spelling(*bos)) ? 0 : 1;
+}
+
+/// With `keeps_text` it has the text, too, for echo.
+RequestResult<AnswerPrompt> make_prompt(PromptInput input, bool add_special_tokens, bool keeps_text,
+                                        std::string_view name, const ModelInfo& model) {
+  AnswerPrompt prompt;
+  if (auto* text = std::get_if<std::string>(&input)) {
+    auto tokens = encode(*text, add_special_tokens, name, model);
+    if (tokens.has_error()) return tokens.error();
+    prompt.tokens = std::move(*tokens);
+    prompt.num_added = count_added(*text, prompt.tokens, *model.tokenizer);
+    if (keeps_text) prompt.text = std::move(*text);
+  } else {
+    prompt.tokens = std::move(std::get<std::vector<TokenId>>(input));
+    if (keeps_text) prompt.text = model.tokenizer->decode(prompt.tokens, {.skip_special = false});
+  }
+  return prompt;
 }
 
 /// How the model writes calls; null: not known.
@@ -207,20 +223,34 @@ RequestResult<AnswerSetup> prepare_completion(std::string_view body, std::shared
   setup.echo = request->echo;
   setup.echo_only = request->echo_only;
   for (PromptInput& input : request->prompts) {
-    AnswerPrompt prompt;
-    if (auto* text = std::get_if<std::string>(&input)) {
-      auto tokens = encode(*text, request->add_special_tokens, "prompt", *model);
-      if (tokens.has_error()) return tokens.error();
-      prompt.tokens = std::move(*tokens);
-      prompt.num_added = count_added(*text, prompt.tokens, *model->tokenizer);
-      if (setup.echo) prompt.text = std::move(*text);
-    } else {
-      prompt.tokens = std::move(std::get<std::vector<TokenId>>(input));
-      if (setup.echo) prompt.text = model->tokenizer->decode(prompt.tokens, {.skip_special = false});
-    }
-    setup.prompts.push_back(std::move(prompt));
+    auto prompt = make_prompt(std::move(input), request->add_special_tokens, setup.echo, "prompt", *model);
+    if (prompt.has_error()) return prompt.error();
+    setup.prompts.push_back(std::move(*prompt));
   }
   if (auto error = complete(setup.params, setup.prompts, "prompt", kDefaultMaxTokens, *model)) return *error;
+  setup.model = std::move(model);
+  return setup;
+}
+
+RequestResult<AnswerSetup> prepare_pooled(GenerationParams params, std::vector<PromptInput> inputs,
+                                          bool add_special_tokens, std::string_view name,
+                                          std::shared_ptr<const ModelInfo> model) {
+  AnswerSetup setup;
+  setup.shape = Choice::Shape::completion;
+  setup.params = std::move(params);
+  for (PromptInput& input : inputs) {
+    auto prompt = make_prompt(std::move(input), add_special_tokens, false, name, *model);
+    if (prompt.has_error()) return prompt.error();
+    truncate(setup.params, 0, *model, *prompt);
+    if (prompt->tokens.empty()) return bad_request(name, fmt::format("{} has a text without tokens", name));
+    if (prompt->tokens.size() > static_cast<size_t>(model->max_model_len))
+      return bad_request(name,
+                         fmt::format("This model's maximum context length is {} tokens. However, your prompt has {} "
+                                     "tokens. Please reduce the length of the prompt.",
+                                     model->max_model_len, prompt->tokens.size()),
+                         "context_length_exceeded");
+    setup.prompts.push_back(std::move(*prompt));
+  }
   setup.model = std::move(model);
   return setup;
 }

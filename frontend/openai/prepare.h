@@ -9,6 +9,7 @@
 
 #include "frontend/openai/answer.h"
 #include "frontend/openai/chat_request.h"
+#include "frontend/openai/completion_request.h"
 
 namespace echelon {
 
@@ -28,6 +29,11 @@ RequestResult<AnswerSetup> prepare_conversation(GenerationParams params, const C
 /// Everything of an AnswerSetup but id and created_unix_s. A request without a seed gets one.
 RequestResult<AnswerSetup> prepare_chat(std::string_view body, std::shared_ptr<const ModelInfo> model);
 RequestResult<AnswerSetup> prepare_completion(std::string_view body, std::shared_ptr<const ModelInfo> model);
+
+/// The same of prompts whose hidden states are pooled, of `params.pooling`; `name` is the parameter they came in.
+RequestResult<AnswerSetup> prepare_pooled(GenerationParams params, std::vector<PromptInput> inputs,
+                                          bool add_special_tokens, std::string_view name,
+                                          std::shared_ptr<const ModelInfo> model);
 
 /// POST /apply-template: {"prompt": the conversation as text}, as llama-server has it.
 RequestResult<boost::json::object> answer_apply_template(std::string_view body, const ModelInfo& model);

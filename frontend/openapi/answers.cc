@@ -112,6 +112,27 @@ constexpr std::string_view kMessages = R"json({
 "TokenCount": {"input_tokens": {"$count": true}}
 })json";
 
+constexpr std::string_view kVectors = R"json({
+"PromptUsage": {"prompt_tokens": {"$count": true}, "total_tokens": {"$count": true}},
+"Embeddings": {
+  "id": {"type": "string"}, "object": {"const": "list"}, "created": {"type": "integer"}, "model": {"type": "string"},
+  "data": {"type": "array", "items": {"$object": {
+    "object": {"const": "embedding"}, "index": {"$count": true},
+    "embedding": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "number"}}]}}}},
+  "usage": {"$schema": "PromptUsage"}},
+"Scores": {
+  "id": {"type": "string"}, "object": {"const": "list"}, "created": {"type": "integer"}, "model": {"type": "string"},
+  "data": {"type": "array", "items": {"$object": {
+    "index": {"$count": true}, "object": {"const": "score"}, "score": {"type": "number", "minimum": -1, "maximum": 1}}}},
+  "usage": {"$schema": "PromptUsage"}},
+"Ranking": {
+  "id": {"type": "string"}, "created": {"type": "integer"}, "model": {"type": "string"},
+  "results": {"type": "array", "items": {"$object": {
+    "index": {"$count": true}, "document?": {"$object": {"text": {"type": "string"}}},
+    "relevance_score": {"type": "number", "minimum": -1, "maximum": 1}}}},
+  "usage": {"$schema": "PromptUsage"}}
+})json";
+
 constexpr std::string_view kFiles = R"json({
 "File": {
   "id": {"type": "string"}, "object": {"const": "file"}, "bytes": {"$count": true}, "created_at": {"type": "integer"},
@@ -198,7 +219,7 @@ json::value expanded(const json::value& shape) {
 
 json::object answer_schemas() {
   json::object schemas;
-  for (const std::string_view text : {kOpenAi, kResponses, kMessages, kFiles, kOfServer}) {
+  for (const std::string_view text : {kOpenAi, kResponses, kMessages, kVectors, kFiles, kOfServer}) {
     const json::value parsed = json::parse(text);
     for (const auto& member : parsed.as_object()) {
       const json::object& members = member.value().as_object();

@@ -100,6 +100,10 @@ void CpuBackend::rms_norm(Matrix x, const float* weight, float epsilon, Activati
   row_ops_.rms_norm(x, weight, epsilon, to_cpu(out));
 }
 
+void CpuBackend::rms_norm(Matrix x, const float* weight, float epsilon, Matrix out) {
+  row_ops_.rms_norm(x, weight, epsilon, out);
+}
+
 void CpuBackend::linear(const Activation& x, int64_t rows, const PackedMatrix& weight, const float* bias, Matrix out,
                         int64_t slot_stride) {
   cpu::linear(product_kernels_, threads_, static_cast<const CpuActivation&>(x), rows,

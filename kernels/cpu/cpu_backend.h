@@ -43,6 +43,7 @@ class CpuBackend final : public Backend {
 
   void embed(const EmbeddingTable& table, std::span<const TokenId> tokens, float scale, Matrix out) override;
   void rms_norm(Matrix x, const float* weight, float epsilon, Activation& out) override;
+  void rms_norm(Matrix x, const float* weight, float epsilon, Matrix out) override;
   void linear(const Activation& x, int64_t rows, const PackedMatrix& weight, const float* bias, Matrix out,
               int64_t slot_stride) override;
   void rope_and_cache(Matrix qkv, std::span<const Segment> segments, const AttentionPlan& plan,

@@ -90,6 +90,11 @@ void RowOps::rms_norm(Matrix x, const float* weight, float epsilon, CpuActivatio
   });
 }
 
+void RowOps::rms_norm(Matrix x, const float* weight, float epsilon, Matrix out) {
+  ECHELON_CHECK(out.rows == x.rows && out.cols == x.cols, "[{}, {}] into [{}, {}]", x.rows, x.cols, out.rows, out.cols);
+  for_rows(x.rows, x.cols, [&](int64_t r, int) { kernels_.rms_norm(x.row(r), weight, x.cols, epsilon, out.row(r)); });
+}
+
 void RowOps::gated_activation(Matrix x, Gate gate, CpuActivation& out) {
   const int64_t width = x.cols / 2;
   ECHELON_CHECK(out.cols() == width && x.cols % 2 == 0, "{} columns into {}", x.cols, out.cols());

@@ -32,6 +32,7 @@ class RowOps {
 
   void embed(const CpuEmbeddingTable& table, std::span<const TokenId> tokens, float scale, Matrix out);
   void rms_norm(Matrix x, const float* weight, float epsilon, CpuActivation& out);
+  void rms_norm(Matrix x, const float* weight, float epsilon, Matrix out);
   void gated_activation(Matrix x, Gate gate, CpuActivation& out);
   void finish_sum(std::span<const float* const> slots, int64_t stride, std::span<const int> finish_merges,
                   const float* norm, float epsilon, Matrix hidden, const float* next_norm, CpuActivation* next);

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Uses a running server through the official `openai` client: models, chats, responses, completions, streams, structured
-answers, tools, batches and typed errors.
+"""Uses a running server through the official `openai` client: models, chats, responses, completions, embeddings, streams,
+structured answers, tools, batches and typed errors.
 
 Exit code 0 when everything holds; otherwise 1 and one line that says what did not.
 The server needs --batch-dir. Usage: openai_client.py --base-url http://127.0.0.1:8000/v1 --model NAME [--api-key KEY]
 """
 import argparse
+import base64
 import enum
 import json
+import math
 import re
+import struct
 import sys
 import time
 import typing
@@ -181,6 +184,63 @@ def check_choosing(client, model):
     check(len(best.choices) == 1 and best.usage.completion_tokens > 3, f"best_of 4 gave {best}")
 
 
+def check_embeddings(client, model):
+    """One vector an input, of length 1, the same as floats, as base64, as text, as ids, alone and among others."""
+    texts = ["The sky is blue.", "Le ciel est bleu.", "Seven apples"]
+
+    def vectors(texts, **settings):
+        answer = client.embeddings.create(model=model, input=texts, **settings)
+        check([one.index for one in answer.data] == list(range(len(answer.data))), f"indices of {len(texts)} texts")
+        check(answer.object == "list" and answer.model == model, f"an answer of {answer.model}")
+        check(answer.usage.prompt_tokens == answer.usage.total_tokens > 0, f"usage {answer.usage}")
+        return [one.embedding for one in answer.data]
+
+    def length(vector):
+        return math.sqrt(sum(value * value for value in vector))
+
+    def near(vector, other):
+        return len(vector) == len(other) and all(abs(a - b) < 1e-6 for a, b in zip(vector, other))
+
+    whole = vectors(texts)  # the client asks for base64, and decodes it
+    check(len(whole) == 3 and all(abs(length(vector) - 1) < 1e-5 for vector in whole), "vectors are not of length 1")
+    check(whole[0] != whole[1] != whole[2], "different texts have the same vector")
+    check(vectors(texts, encoding_format="float") == whole, "floats are not what base64 says")
+    packed = client.embeddings.create(model=model, input=texts[0], encoding_format="base64").data[0].embedding
+    check(struct.unpack(f"<{len(whole[0])}f", base64.b64decode(packed, validate=True)) == tuple(whole[0]),
+          "base64 is not of little-endian float32")
+    check([vectors(text)[0] for text in texts] == whole, "alone, a text has another vector than among others")
+    root = str(client.base_url).removesuffix("v1/")
+    ids = [client.post(root + "tokenize", cast_to=object, body={"prompt": text})["tokens"] for text in texts]
+    check(vectors(ids) == whole and vectors(ids[0]) == whole[:1], "as token ids, a text has another vector")
+    raw = vectors(texts[0], extra_body={"normalize": False})[0]
+    check(near([value / length(raw) for value in raw], whole[0]), "normalised, it is not the raw vector")
+    cut = vectors(texts[0], dimensions=16)[0]
+    check(len(cut) == 16 and abs(length(cut) - 1) < 1e-5, f"16 dimensions are {cut}")
+    check(near(cut, [value / length(raw[:16]) for value in raw[:16]]), "16 dimensions are not the first 16")
+    mean = vectors(texts, extra_body={"pooling": "mean"})
+    check(mean[0] != whole[0] and vectors(texts[:1], extra_body={"pooling": "mean"}) == mean[:1], "the mean changes")
+    error = expect(openai.BadRequestError, None,
+                   lambda: client.embeddings.create(model=model, input="a", dimensions=len(raw) + 1))
+    check(error.param == "dimensions", f"the parameter at fault is {error.param!r}, expected 'dimensions'")
+    limit = client.models.retrieve(model).max_model_len
+    check(len(vectors([[5] * limit])[0]) == len(raw), "an input that fills the context")
+    expect(openai.BadRequestError, "context_length_exceeded",
+           lambda: client.embeddings.create(model=model, input=[5] * (limit + 1)))
+    check_scores(client, model, texts, whole)
+
+
+def check_scores(client, model, texts, vectors):
+    """Scores are cosines of the vectors above, rankings are sorted by them."""
+    cosines = [sum(a * b for a, b in zip(vectors[0], vector)) for vector in vectors]
+    post = lambda path, **body: client.post(path, cast_to=object, body={"model": model, **body})  # noqa: E731
+    scores = [one["score"] for one in post("/score", text_1=texts[0], text_2=texts)["data"]]
+    check(all(abs(a - b) < 1e-5 for a, b in zip(scores, cosines)), f"scores {scores}, cosines {cosines}")
+    ranked = post("/rerank", query=texts[0], documents=[*texts[1:], {"text": texts[0]}], top_n=2)["results"]
+    check([one["index"] for one in ranked][:1] == [2] and len(ranked) == 2, f"ranked: {ranked}")
+    check(ranked[0]["document"] == {"text": texts[0]} and abs(ranked[0]["relevance_score"] - 1) < 1e-5, f"{ranked[0]}")
+    check(abs(ranked[1]["relevance_score"] - max(cosines[1:])) < 1e-5, f"the second is {ranked[1]}, of {cosines}")
+
+
 class Colour(enum.Enum):
     RED = "red"
     GREEN = "green"
@@ -350,13 +410,14 @@ def main():
         check_responses(client, arguments.model)
         check_completion(client, arguments.model)
         check_choosing(client, arguments.model)
+        check_embeddings(client, arguments.model)
         check_structured(client, arguments.model)
         check_tools(client, arguments.model)
         check_batches(client, arguments.model)
         check_errors(client, arguments.model, bool(arguments.api_key))
     except openai.APIError as error:
         check(False, f"unexpected {type(error).__name__}: {error}")
-    print("openai client: models, chats, responses, completions, streams, lists of tokens, structured answers, tools, batches and errors hold")
+    print("openai client: models, chats, responses, completions, streams, lists of tokens, embeddings, scores, structured answers, tools, batches and errors hold")
 
 
 if __name__ == "__main__":

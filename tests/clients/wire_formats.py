@@ -124,6 +124,22 @@ def check_open_webui(arguments):
     wire.expect({"prompt_tokens", "completion_tokens", "total_tokens"} <= title["usage"].keys(), f"usage {title}")
 
 
+def check_vectors(arguments):
+    """`vllm bench serve` with its backends for embeddings and rankings; Open WebUI's documents and its external reranker."""
+    texts = ["Name three colours.", "Red, green and blue.", "Seven apples"]
+    bench = Wire("vllm bench serve", arguments, {})
+    for path, body, num_texts in (("/embeddings", {"input": texts[0]}, 1), ("/embeddings", {"input": texts}, 3),
+                                  ("/rerank", {"query": texts[0], "documents": texts[1:]}, 3)):
+        answer = bench.json(path, {"model": arguments.model, **body, "truncate_prompt_tokens": -1})
+        bench.expect(answer["usage"]["prompt_tokens"] >= num_texts, f"usage of {path}: {answer['usage']}")
+    wire = Wire("Open WebUI", arguments, {})
+    embedded = wire.json("/embeddings", {"input": texts, "model": arguments.model})["data"]
+    wire.expect(len(embedded) == 3 and all(len(one["embedding"]) > 16 for one in embedded), "not a vector for each text")
+    ranked = wire.json("/rerank", {"model": arguments.model, "query": texts[0], "documents": texts, "top_n": 3})["results"]
+    scores = [one["relevance_score"] for one in sorted(ranked, key=lambda one: one["index"])]
+    wire.expect(len(scores) == 3 and scores[0] == max(scores), f"the query among the documents is not the best: {scores}")
+
+
 def check_openai_node(arguments):
     wire = Wire("OpenAI's client for Node", arguments, {
         "Accept": "application/json", "User-Agent": "OpenAI/JS 6.9.0", "X-Stainless-Retry-Count": "0",
@@ -158,6 +174,7 @@ def main():
     check_vllm_bench(arguments)
     check_promptfoo(arguments)
     check_open_webui(arguments)
+    check_vectors(arguments)
     check_openai_node(arguments)
     print("wire formats: vllm bench serve, promptfoo, Open WebUI and OpenAI's client for Node hold")
 

@@ -28,6 +28,7 @@ class Collector : public RequestListener {
       auto& tokens = tokens_[event.choice];
       tokens.insert(tokens.end(), event.tokens.begin(), event.tokens.end());
       prompt_.insert(prompt_.end(), event.prompt_logprobs.begin(), event.prompt_logprobs.end());
+      if (!event.pooled.empty()) pooled_ = event.pooled;
       cached_ = std::max(cached_, event.num_cached_tokens);
       if (event.finish) {
         finish_[event.choice] = event.finish;
@@ -62,6 +63,7 @@ class Collector : public RequestListener {
   }
   const std::vector<OutputToken>& tokens(int choice) const { return tokens_[choice]; }
   std::optional<FinishReason> finish(int choice = 0) const { return finish_[choice]; }
+  const std::vector<float>& pooled() const { return pooled_; }
   int num_cached() const { return cached_; }
   int refused_with() const { return status_; }  ///< HTTP status, 0: not refused
 
@@ -71,6 +73,7 @@ class Collector : public RequestListener {
   int open_;
   std::vector<std::vector<OutputToken>> tokens_;
   std::vector<TokenLogprob> prompt_;
+  std::vector<float> pooled_;
   std::vector<std::optional<FinishReason>> finish_;
   int cached_ = 0, status_ = 0;
 };
@@ -198,6 +201,12 @@ inline Request request_of(std::vector<TokenId> prompt, int max_tokens, float tem
   request.sampling.max_tokens = max_tokens;
   request.sampling.ignore_eos = true;
   request.sampling.num_logprobs = 2;
+  return request;
+}
+
+inline Request pooled_request(std::vector<TokenId> prompt, Pooling pooling) {
+  Request request{.id = "test", .prompt = std::move(prompt)};
+  request.pooling = pooling;
   return request;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <new>
 #include <random>
@@ -116,6 +117,8 @@ class Maker {
       row.targets_from = below(row.num_tokens);
       row.num_targets = below(row.num_tokens - row.targets_from + 1);
       row.sample = below(2) == 1;
+      row.sum = !row.sample && below(2) == 1;
+      row.pool = !row.sample && below(2) == 1;
       batch.rows.push_back(row);
       for (int j = 0; j < row.num_tokens; ++j) batch.tokens.push_back(below(1 << 21));
       for (int j = 0; j < row.num_new_blocks; ++j) batch.new_blocks.push_back(below(1 << 20));
@@ -138,6 +141,7 @@ class Maker {
       row.token.token = below(1 << 21) - 1;
       if (below(2)) row.token.logprob = logprob();
       for (int j = below(4); j > 0; --j) row.prompt_logprobs.push_back(logprob());
+      for (int j = below(2) * below(5); j > 0; --j) row.pooled.push_back(real());
       result.rows.push_back(std::move(row));
     }
     return result;
@@ -235,9 +239,9 @@ void expect_equal(const MicroBatch& a, const MicroBatch& b) {
   for (size_t i = 0; i < a.rows.size(); ++i) {
     const PlanRow &x = a.rows[i], &y = b.rows[i];
     EXPECT_EQ(std::tie(x.slot, x.generation, x.first_position, x.num_tokens, x.num_new_blocks, x.targets_from,
-                       x.num_targets, x.sample),
+                       x.num_targets, x.sample, x.sum, x.pool),
               std::tie(y.slot, y.generation, y.first_position, y.num_tokens, y.num_new_blocks, y.targets_from,
-                       y.num_targets, y.sample));
+                       y.num_targets, y.sample, y.sum, y.pool));
   }
   EXPECT_EQ(a.tokens, b.tokens);
   EXPECT_EQ(a.new_blocks, b.new_blocks);
@@ -253,6 +257,10 @@ void expect_equal(const StepResult& a, const StepResult& b) {
     const RowResult &x = a.rows[i], &y = b.rows[i];
     EXPECT_EQ(std::tie(x.slot, x.generation, x.sampled, x.token.token),
               std::tie(y.slot, y.generation, y.sampled, y.token.token));
+    ASSERT_EQ(x.pooled.size(), y.pooled.size());
+    if (!x.pooled.empty()) {
+      EXPECT_EQ(std::memcmp(x.pooled.data(), y.pooled.data(), x.pooled.size() * sizeof(float)), 0);
+    }
     ASSERT_EQ(x.token.logprob.has_value(), y.token.logprob.has_value());
     if (x.token.logprob) expect_equal(*x.token.logprob, *y.token.logprob);
     ASSERT_EQ(x.prompt_logprobs.size(), y.prompt_logprobs.size());
@@ -428,6 +436,8 @@ TEST(MessageRanges, RowsThatDisagreeWithThePlanAreErrors) {
           [](MicroBatch& b) { b.rows[0].first_position = static_cast<int>(kMaxModelLen) + 1; });
   refuses("targets behind the tokens", [](MicroBatch& b) { b.rows[0].targets_from = 2; });
   refuses("targets whose end overflows", [](MicroBatch& b) { b.rows[0].targets_from = kMost; });
+  refuses("a sample and a vector", [](MicroBatch& b) { b.rows[0].sample = b.rows[0].pool = true; });
+  refuses("a sample and a sum", [](MicroBatch& b) { b.rows[0].sample = b.rows[0].sum = true; });
   refuses("a negative choice", [](MicroBatch& b) { b.registrations.push_back({.choice = -1}); });
   refuses("a negative prompt", [](MicroBatch& b) { b.registrations.push_back({.num_prompt = -1}); });
 }
@@ -494,6 +504,24 @@ TEST(MessageRanges, MasksOfAnotherWidthOrOutOfOrderAreErrors) {
   StepMasksInParts others(8);
   masks.part = 0;
   EXPECT_THROW(others.add(masks), WireError) << "of another micro-batch";
+}
+
+TEST(MessageRanges, ResultRowsWithVectorsThatCannotBeAreErrors) {
+  StepResult result;
+  result.rows.push_back({.slot = 1, .generation = 1, .pooled = {1.0f, 2.0f, 3.0f}});
+  const Bytes good = encode(result);
+  EXPECT_EQ(decode_step_result(good).rows.at(0).pooled, result.rows[0].pooled);
+  constexpr size_t kBits = 4 + 2 + 4 + 8 + 4 + 4 + 8, kCount = kBits + 1;
+  ASSERT_EQ(good[kBits], std::byte{2});
+  Bytes bad = good;
+  bad[kBits] = std::byte{6};
+  EXPECT_THROW(decode_step_result(bad), WireError) << "a bit that means nothing";
+  bad = good;
+  bad[kCount] = std::byte{0};
+  EXPECT_THROW(decode_step_result(bad), WireError) << "a vector without values";
+  bad = good;
+  bad[kCount + 3] = std::byte{0x7f};
+  EXPECT_THROW(decode_step_result(bad), WireError) << "a vector larger than the message";
 }
 
 TEST(MessageKinds, APlanIsNotAResult) {

@@ -78,6 +78,23 @@ class SingleRank {
 
   StageModel& model() { return *model_; }
 
+  /// What the LM head takes at every position of a prompt that runs whole: at most max_rows ids.
+  std::vector<std::vector<float>> final_hidden(const std::vector<TokenId>& ids) {
+    const int num_tokens = static_cast<int>(ids.size());
+    std::vector<int32_t> blocks;
+    for (int32_t block = 0; block * kBlockTokens < num_tokens; ++block) blocks.push_back(block);
+    const std::vector<Segment> segments{{.num_rows = num_tokens, .blocks = blocks}};
+    const BatchView batch{.tokens = ids, .segments = segments};
+    model_->embed(batch);
+    model_->run_layers(batch);
+    std::vector<std::vector<float>> hidden;
+    for (int row = 0; row < num_tokens; ++row) {
+      const std::span<const float> one = model_->final_hidden(std::span(&row, 1));
+      hidden.emplace_back(one.begin(), one.end());
+    }
+    return hidden;
+  }
+
   /// The prompt in chunks of max_rows, then num_tokens greedy ones, each with its most likely token; between() after each
   /// micro-batch.
   Output run(const std::vector<TokenId>& ids, int num_tokens, const std::function<void()>& between = {}) {

@@ -22,6 +22,8 @@ TEST(BatchLine, IsRead) {
   EXPECT_EQ(line->endpoint, &kCompletionsEndpoint);
   EXPECT_EQ(boost::json::parse(line->body), boost::json::parse(kGood).at("body")) << "numbers keep their values";
   EXPECT_TRUE(parse_batch_line(kGood, &kCompletionsEndpoint).has_value());
+  EXPECT_EQ(batch_endpoint("/v1/embeddings"), &kEmbeddingsEndpoint);
+  EXPECT_EQ(batch_endpoint("/v1/rerank"), nullptr);
 }
 
 TEST(BatchLine, RefusalsNameTheMember) {

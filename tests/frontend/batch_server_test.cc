@@ -153,7 +153,7 @@ TEST_F(Batches, AreAnsweredLineByLine) {
   EXPECT_EQ(get("/v1/files?purpose=batch_output").json().at("data").as_array().size(), 2u);
 }
 
-TEST_F(Batches, TakeChatsAndResponses) {
+TEST_F(Batches, TakeChatsResponsesAndEmbeddings) {
   start();
   const std::string chat = batch_of(
       R"({"custom_id":"c","method":"POST","url":"/v1/chat/completions","body":{"model":"small","max_tokens":3,)"
@@ -167,6 +167,16 @@ TEST_F(Batches, TakeChatsAndResponses) {
       batch_of(R"({"custom_id":"r","method":"POST","url":"/v1/responses","body":{"model":"small","input":"a"}})",
                "/v1/responses");
   EXPECT_EQ(lines(ended(response).at("output_file_id")).at("r").at("response").at("body").at("object"), "response");
+  const std::string embeddings = batch_of(
+      R"({"custom_id":"e","method":"POST","url":"/v1/embeddings","body":{"model":"small","input":["a","b"]}})"
+      "\n"
+      R"({"custom_id":"f","method":"POST","url":"/v1/embeddings","body":{"model":"small","input":"a","dimensions":9}})",
+      "/v1/embeddings");
+  const json::value batch = ended(embeddings);
+  const auto embedded = lines(batch.at("output_file_id")).at("e").at("response").at("body");
+  EXPECT_EQ(embedded.at("data").as_array().size(), 2u);
+  EXPECT_EQ(embedded.at("data").at(1).at("embedding").as_array().size(), size_t{testing::kSmallHidden});
+  EXPECT_EQ(lines(batch.at("error_file_id")).at("f").at("response").at("body").at("error").at("param"), "dimensions");
 }
 
 TEST_F(Batches, FaultsOfTheFileAreTold) {
@@ -196,7 +206,7 @@ TEST_F(Batches, BadRequestsAreNamed) {
   EXPECT_EQ(refused(url + "," + window), "input_file_id");
   EXPECT_EQ(refused(R"("input_file_id":"file-no",)" + url + "," + window), "input_file_id");
   EXPECT_EQ(refused(input + "," + window), "endpoint");
-  EXPECT_EQ(refused(input + R"(,"endpoint":"/v1/embeddings",)" + window), "endpoint");
+  EXPECT_EQ(refused(input + R"(,"endpoint":"/v1/moderations",)" + window), "endpoint");
   EXPECT_EQ(refused(input + "," + url), "completion_window");
   EXPECT_EQ(refused(input + "," + url + R"(,"completion_window":"1h")"), "completion_window");
   EXPECT_EQ(refused(input + "," + url + "," + window + R"(,"metadata":{"a":1})"), "metadata");

@@ -49,7 +49,8 @@ class Mutator {
  private:
   std::string_view path() {
     static constexpr std::string_view kPaths[] = {"/v1/chat/completions", "/v1/completions", "/v1/messages",
-                                                  "/v1/responses",        "/tokenize",       "/detokenize"};
+                                                  "/v1/responses",        "/tokenize",       "/detokenize",
+                                                  "/v1/embeddings",       "/score",          "/rerank"};
     return pick(kPaths);
   }
 

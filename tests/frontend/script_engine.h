@@ -39,6 +39,14 @@ inline boost::json::value scripted_json(const std::vector<TokenId>& prompt, int 
   return boost::json::value(scripted_text(prompt, choice, num_tokens));
 }
 
+/// The vector of a prompt: of values that floats hold exactly, none of them 0.
+inline std::vector<float> scripted_vector(const std::vector<TokenId>& prompt, Pooling pooling) {
+  std::vector<float> vector;
+  for (int i = 0; i < kSmallHidden; ++i)
+    vector.push_back(static_cast<float>(scripted_token(prompt, pooling == Pooling::mean ? 1 : 0, 6 * i) - 109) + 0.5f);
+  return vector;
+}
+
 class ScriptEngine final : public Engine {
  public:
   explicit ScriptEngine(std::shared_ptr<const ModelInfo> model = small_model())
@@ -164,6 +172,12 @@ class ScriptEngine final : public Engine {
     event.choice = choice;
     int& next = job.next_token[static_cast<size_t>(choice)];
     const auto& prompt = job.request.prompt;
+    if (job.request.pooling != Pooling::none && fail_after.load() != 0) {
+      event.pooled = scripted_vector(prompt, job.request.pooling);
+      event.finish = FinishReason::stop;
+      next = kEnded;
+      return event;
+    }
     if (next == 0) {
       event.num_cached_tokens = 1;
       if (choice == 0 && job.request.sampling.num_prompt_logprobs >= 0) {

@@ -33,6 +33,7 @@ inline std::string byte_spelling(int byte) {
 inline constexpr TokenId kEndToken = 260, kStartMarker = 261, kBosToken = 262;
 inline constexpr int kSmallVocab = 263;
 inline constexpr int kSmallContext = 4096;
+inline constexpr int kSmallHidden = 8;
 
 inline Vocabulary small_vocabulary(bool add_bos = false) {
   Vocabulary vocabulary;
@@ -67,6 +68,7 @@ inline std::shared_ptr<const ModelInfo> small_model(bool add_bos = false) {
   model->created_unix_s = 1700000000;
   model->max_model_len = kSmallContext;
   model->vocab_size = kSmallVocab;
+  model->hidden_size = kSmallHidden;
   model->tokenizer = make_tokenizer(small_vocabulary(add_bos));
   model->chat_template = std::make_shared<const ChatTemplate>(ChatTemplate::parse(kSmallTemplate));
   model->bos_text = "<s>";

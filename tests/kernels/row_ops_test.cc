@@ -154,6 +154,22 @@ TEST_P(RowOpsTest, RmsNormMatchesDoublePrecision) {
   }
 }
 
+TEST_P(RowOpsTest, RmsNormGivesTheFloatsOfItsActivationsAlsoInPlace) {
+  for (int64_t cols : {1, 33, 576}) {
+    TestMatrix x(7, cols), out(7, cols);
+    fill_normal(x.values, 12 + cols);
+    std::vector<float> weight(cols);
+    fill_normal(weight, 6);
+    const auto device = backend(2);
+    const auto normed = device->make_activation(7, cols);
+    device->rms_norm(x, weight.data(), 1e-6f, *normed);
+    device->rms_norm(x, weight.data(), 1e-6f, out);
+    device->rms_norm(x, weight.data(), 1e-6f, x);
+    EXPECT_EQ(num_different(out.values, rows_of(*normed)), 0) << cols;
+    EXPECT_EQ(num_different(x.values, out.values), 0) << cols;
+  }
+}
+
 /// The end of a tree of real partial sums, for every number of parts.
 TEST_P(RowOpsTest, FinishSumGivesTheSameBitsForEveryNumberOfParts) {
   constexpr int64_t kRows = 3, kCols = 83, kStride = 90, kGrains = 32;

@@ -18,6 +18,7 @@ SCHEDULER, PLAN = "engine/schedule/scheduler.cc", "engine/schedule/scheduler_pla
 POOL = "engine/cache/block_pool.cc"
 QUEUE = "engine/schedule/waiting_queue.cc"
 SLOTS, STAGE = "engine/stage/slot_table.cc", "engine/stage/stage.cc"
+POOLER = "engine/stage/pooler.cc"
 
 BUGS = {  # name: (file, the text, the bug)
     "a block is freed twice": (
@@ -117,12 +118,20 @@ BUGS = {  # name: (file, the text, the bug)
     "a slot keeps the blocks of the sequence before": (SLOTS, "  slot.blocks.clear();\n", ""),
     "the token before the last is fed back": (
         STAGE,
-        "      slots_.sampling(row.slot).note_output(want.token.token);\n"
-        "      slots_.sampled_token(row.slot) = want.token.token;",
-        "      slots_.sampling(row.slot).note_output(want.token.token);\n"
-        "      if (row.first_position % 2 == 0) slots_.sampled_token(row.slot) = want.token.token;",
+        "    slots_.sampling(row.slot).note_output(want.token.token);\n"
+        "    slots_.sampled_token(row.slot) = want.token.token;",
+        "    slots_.sampling(row.slot).note_output(want.token.token);\n"
+        "    if (row.first_position % 2 == 0) slots_.sampled_token(row.slot) = want.token.token;",
     ),
-    "penalties do not see new tokens": (STAGE, "      slots_.sampling(row.slot).note_output(want.token.token);\n", ""),
+    "a mean begins in the middle of a prompt": (PLAN, " || sequence.pooling == Pooling::mean;", ";"),
+    "a preempted sum goes on": (POOLER, "if (row.first_position == 0) sum = ", "if (sum.generation == 0) sum = "),
+    "a sum without the last chunk": (POOLER, "  add(row, first_row, sum);", "  if (!row.pool || sum.count == 0) add(row, first_row, sum);"),
+    "a vector that is sampled after": (
+        PLAN,
+        "row.sample = sequence.pooling == Pooling::none &&",
+        "row.sample = (sequence.pooling == Pooling::none || sequence.num_scheduled > 90) &&",
+    ),
+    "penalties do not see new tokens": (STAGE, "    slots_.sampling(row.slot).note_output(want.token.token);\n", ""),
 }
 
 

@@ -34,6 +34,24 @@ void put_logits(uint64_t hidden, std::span<float> out) {
   }
 }
 
+/// Of [0, 2^24), so that sums are exact.
+std::array<float, kHidden> final_hidden_of(uint64_t hidden) {
+  return {static_cast<float>(hidden >> 40), static_cast<float>(hidden & 0xffffff)};
+}
+
+/// What the last stage makes of every token of a prompt that is run alone.
+std::vector<uint64_t> hidden_alone(const std::vector<TokenId>& prompt, int num_stages) {
+  std::vector<uint64_t> seen(static_cast<size_t>(num_stages), kNoTokens), all;
+  for (const TokenId token : prompt) {
+    uint64_t hidden = static_cast<uint64_t>(token);
+    for (int stage = 0; stage < num_stages; ++stage) {
+      seen[static_cast<size_t>(stage)] = hidden = mix(seen[static_cast<size_t>(stage)], cache_entry(stage, hidden));
+    }
+    all.push_back(hidden);
+  }
+  return all;
+}
+
 std::vector<TokenId> end_tokens() { return {kEndToken}; }
 
 }  // namespace
@@ -80,6 +98,17 @@ std::vector<TokenId> tokens_alone(const std::vector<TokenId>& prompt, const Samp
   }
 }
 
+std::vector<float> pooled_alone(const std::vector<TokenId>& prompt, Pooling pooling, int num_stages) {
+  const std::vector<uint64_t> hidden = hidden_alone(prompt, num_stages);
+  std::array<double, kHidden> sum{};
+  for (size_t i = pooling == Pooling::last ? hidden.size() - 1 : 0; i < hidden.size(); ++i) {
+    const auto values = final_hidden_of(hidden[i]);
+    for (size_t k = 0; k < values.size(); ++k) sum[k] += static_cast<double>(values[k]);
+  }
+  const double count = pooling == Pooling::last ? 1 : static_cast<double>(hidden.size());
+  return {static_cast<float>(sum[0] / count), static_cast<float>(sum[1] / count)};
+}
+
 class SimulatedRank::HashLayers final : public LayerRunner {
  public:
   HashLayers(int stage, int64_t num_blocks) : stage_(stage), cache_(static_cast<size_t>(num_blocks)) {}
@@ -112,6 +141,15 @@ class SimulatedRank::HashLayers final : public LayerRunner {
     return logits_;
   }
 
+  std::span<const float> final_hidden(std::span<const int> rows) override {
+    final_hidden_.clear();
+    for (const int row : rows) {
+      const auto values = final_hidden_of(hidden_[static_cast<size_t>(row)]);
+      final_hidden_.insert(final_hidden_.end(), values.begin(), values.end());
+    }
+    return final_hidden_;
+  }
+
   std::span<std::byte> hidden_bytes(int rows) override {
     hidden_.resize(static_cast<size_t>(rows));
     return std::as_writable_bytes(std::span(hidden_));
@@ -125,7 +163,7 @@ class SimulatedRank::HashLayers final : public LayerRunner {
   int stage_;
   std::vector<std::array<uint64_t, kBlockTokens>> cache_;
   std::vector<uint64_t> hidden_;
-  std::vector<float> logits_;
+  std::vector<float> logits_, final_hidden_;
 };
 
 class SimulatedRank::Link final : public Communicator {
@@ -167,8 +205,9 @@ SimulatedRank::SimulatedRank(const RankOptions& options, Streams& streams)
 
 SimulatedRank::~SimulatedRank() = default;
 
-bool SimulatedRank::has_masked_rows(std::span<const std::byte> plan) {
+bool SimulatedRank::waits_for_masks(std::span<const std::byte> plan) const {
   const MicroBatch batch = decode_micro_batch(plan);
+  if (batch.number != last_number_ + 1) return false;
   return std::any_of(batch.rows.begin(), batch.rows.end(), [](const PlanRow& row) { return row.masked; });
 }
 

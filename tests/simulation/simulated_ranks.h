@@ -21,6 +21,7 @@ namespace echelon::simulation {
 
 inline constexpr int64_t kVocab = 64;
 inline constexpr TokenId kEndToken = 0;
+inline constexpr int64_t kHidden = 2;  ///< of pooled vectors
 
 /// What a made-up grammar allows behind these tokens; now and then the end alone.
 TokenMask allowed_after(std::span<const TokenId> tokens);
@@ -28,6 +29,9 @@ TokenMask allowed_after(std::span<const TokenId> tokens);
 /// What one sequence must get: its prompt run alone through stages that keep all tokens in a row.
 std::vector<TokenId> tokens_alone(const std::vector<TokenId>& prompt, const SamplingParams& sampling, int choice,
                                   bool masked, int num_stages);
+
+/// The vector of a prompt that is run alone.
+std::vector<float> pooled_alone(const std::vector<TokenId>& prompt, Pooling pooling, int num_stages);
 
 /// Residual streams on their way: [from][to], in order. Whoever receives must know that something has come.
 using Streams = std::map<std::pair<int, int>, std::deque<std::vector<std::byte>>>;
@@ -48,8 +52,8 @@ class SimulatedRank {
   /// that the plan waits for.
   std::vector<std::byte> run(std::span<const std::byte> plan, std::span<const std::vector<std::byte>> masks,
                              uint32_t stage_us);
-  /// On the last stage: does it have to wait for masks?
-  static bool has_masked_rows(std::span<const std::byte> plan);
+  /// On the last stage: does it have to wait for masks? Not for a plan that it refuses, by its number, before that.
+  bool waits_for_masks(std::span<const std::byte> plan) const;
 
  private:
   class HashLayers;

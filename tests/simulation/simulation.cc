@@ -35,6 +35,7 @@ struct Request {
   int choice = 0, priority = 0, prompt_logprobs = 0;
   TenantId tenant = 0;
   uint64_t salt = 0;
+  Pooling pooling = Pooling::none;
   bool masked = false, finished = false;
 };
 
@@ -80,6 +81,7 @@ class Simulation {
     }
     outcome.fault_happened = fault_happened_;
     outcome.num_tokens = num_tokens_;
+    outcome.num_vectors = num_vectors_;
     outcome.num_cancelled = num_cancelled_;
     outcome.num_preemptions = scheduler_.num_preemptions();
     outcome.num_cached = scheduler_.num_prefix_hits();
@@ -108,7 +110,7 @@ class Simulation {
 
   SchedulerOptions choose_options() {
     num_stages_ = 1 + below(4);
-    SchedulerOptions options{.num_blocks = 8 + below(24),
+    SchedulerOptions options{.num_blocks = 8 + below(20),
                              .max_num_seqs = 1 + below(12),
                              .max_batch_tokens = 1 + below(200),
                              .depth = num_stages_ + below(2),
@@ -116,7 +118,8 @@ class Simulation {
                              .itl_target_s = below(3) * 20.0,
                              .prefix_ttl_s = below(3) == 0 ? 1.0 + below(2000) : 0.0,
                              .end_tokens = {kEndToken},
-                             .vocab = kVocab};
+                             .vocab = kVocab,
+                             .hidden = kHidden};
     if (below(3) == 0) {
       options.batching = {.policy = below(2) == 0 ? Batching::dynamic : Batching::fixed,
                           .max_batch_size = below(8),
@@ -146,11 +149,13 @@ class Simulation {
     std::vector<TokenId> prompt(common_prompt_.begin(), common_prompt_.begin() + below(97));
     for (int i = 1 + below(kMostPrompt - 96); i > 0; --i) prompt.push_back(below(kVocab));
     const SamplingParams sampling = choose_sampling();
-    const int num_choices = below(4) == 0 ? 3 : 1, priority = below(2);
+    const Pooling pooling = below(8) == 0 ? (below(2) == 0 ? Pooling::last : Pooling::mean) : Pooling::none;
+    const bool pools = pooling != Pooling::none;
+    const int num_choices = below(4) == 0 && !pools ? 3 : 1, priority = below(2);
     const auto tenant = static_cast<TenantId>(below(3));
-    const bool wants_prompt = below(5) == 0;
+    const bool wants_prompt = below(5) == 0 && !pools;
     const auto salt = static_cast<uint64_t>(below(4) == 0);
-    const bool masked = below(3) == 0;
+    const bool masked = below(3) == 0 && !pools;
     const SequenceId first = next_id_;
     std::vector<Sequence> choices;
     for (int i = 0; i < num_choices; ++i) {
@@ -165,6 +170,7 @@ class Simulation {
       s.sampling = sampling;
       s.sampling.num_prompt_logprobs = wants_prompt && i == 0 ? 0 : -1;
       s.masked = masked;
+      s.pooling = pooling;
       s.tokens = prompt;
       s.num_prompt = static_cast<int>(prompt.size());
       requests_[next_id_++] = {.prompt = prompt,
@@ -174,6 +180,7 @@ class Simulation {
                                .priority = priority,
                                .tenant = tenant,
                                .salt = salt,
+                               .pooling = pooling,
                                .masked = masked};
       choices.push_back(std::move(s));
     }
@@ -288,6 +295,10 @@ class Simulation {
                 "prompt log-probabilities out of order");
       }
       if (request.output.empty()) check_cached(update.num_cached, update.sequence, request);
+      if (!update.pooled.empty()) {
+        check_vector(update, request);
+        keep_coming();
+      }
       if (!update.token) continue;
       request.output.push_back(update.token->token);
       ++num_tokens_;
@@ -314,6 +325,16 @@ class Simulation {
     for (const Request& one : cancelled_) compare(one);
     require(num_cached <= most,
             fmt::format("sequence {} found {} tokens in the cache; {} may be there", id, num_cached, most));
+  }
+
+  void check_vector(const SequenceUpdate& update, Request& request) {
+    request.finished = true;
+    ++num_vectors_;
+    require(request.pooling != Pooling::none && update.finish == FinishReason::stop && !update.token,
+            fmt::format("sequence {} got a vector, which it did not ask for", update.sequence));
+    require(request.pooling != Pooling::mean || update.num_cached == 0, "a mean without the cached positions");
+    require(update.pooled == pooled_alone(request.prompt, request.pooling, num_stages_),
+            fmt::format("sequence {} got another vector than it gets alone", update.sequence));
   }
 
   void check_finished(SequenceId id, Request& request) {
@@ -371,7 +392,7 @@ class Simulation {
   std::optional<std::vector<std::vector<std::byte>>> masks_for_next(int index) {
     Rank& rank = *ranks_[static_cast<size_t>(index)];
     std::vector<std::vector<std::byte>> masks;
-    if (index + 1 < num_stages_ || !SimulatedRank::has_masked_rows(rank.plans.front().payload)) return masks;
+    if (index + 1 < num_stages_ || !rank.rank.waits_for_masks(rank.plans.front().payload)) return masks;
     const auto is_last = [](const ControlMessage& each) { return decode_step_masks(each.payload, kVocab).is_last; };
     const auto last = std::find_if(rank.masks.begin(), rank.masks.end(), is_last);
     if (last == rank.masks.end()) return std::nullopt;
@@ -456,7 +477,7 @@ class Simulation {
   std::vector<Request> cancelled_;
   std::map<std::pair<int, TenantId>, SequenceId> newest_admitted_;
   SequenceId next_id_ = 1;
-  uint64_t num_tokens_ = 0, num_cancelled_ = 0;
+  uint64_t num_tokens_ = 0, num_vectors_ = 0, num_cancelled_ = 0;
 };
 
 }  // namespace

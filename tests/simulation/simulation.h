@@ -14,13 +14,13 @@ struct Outcome {
   std::string failure;          ///< what did not hold; empty: all did
   bool fault_happened = false;  ///< the message it was meant for was sent
   std::string fault_noticed;    ///< the error that ended the job
-  uint64_t num_tokens = 0, num_preemptions = 0, num_cached = 0, num_cancelled = 0, num_plans = 0;
+  uint64_t num_tokens = 0, num_vectors = 0, num_preemptions = 0, num_cached = 0, num_cancelled = 0, num_plans = 0;
 };
 
 /// Checked after every event: the scheduler's own integrity, bounds of plans, order of admission. At the end: every
-/// request that was not cancelled has exactly the tokens it would get alone, each once and in order, and nothing is
-/// held. A fault must be noticed by rank or engine, or change nothing; a message that is lost, late or never whole
-/// may also leave all waiting.
+/// request that was not cancelled has exactly the tokens, or the pooled vector, it would get alone, each once and in
+/// order, and nothing is held. A fault must be noticed by rank or engine, or change nothing; a message that is lost,
+/// late or never whole may also leave all waiting.
 Outcome simulate(uint64_t seed, Fault fault);
 
 }  // namespace echelon::simulation

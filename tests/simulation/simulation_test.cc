@@ -38,17 +38,20 @@ TEST(Simulation, EveryRequestGetsItsTokensOnceInOrderAndNothingIsHeld) {
     EXPECT_EQ(one.failure, "") << "seed " << seed;
     num_failures += one.failure.empty() ? 0 : 1;
     total.num_tokens += one.num_tokens;
+    total.num_vectors += one.num_vectors;
     total.num_plans += one.num_plans;
     total.num_preemptions += one.num_preemptions;
     total.num_cached += one.num_cached;
     total.num_cancelled += one.num_cancelled;
   }
-  fmt::print("{} plans, {} tokens, {} preemptions, {} prompt tokens from the cache, {} cancelled\n", total.num_plans,
-             total.num_tokens, total.num_preemptions, total.num_cached, total.num_cancelled);
+  fmt::print("{} plans, {} tokens, {} vectors, {} preemptions, {} prompt tokens from the cache, {} cancelled\n",
+             total.num_plans, total.num_tokens, total.num_vectors, total.num_preemptions, total.num_cached,
+             total.num_cancelled);
   const uint64_t num_seeds = range.last - range.first + 1;
   if (num_seeds < 1000) return;
   EXPECT_GT(total.num_preemptions, num_seeds / 2) << "the runs must meet preemption";
   EXPECT_GT(total.num_cached, num_seeds);
+  EXPECT_GT(total.num_vectors, num_seeds);
   EXPECT_GT(total.num_cancelled, num_seeds);
 }
 

@@ -1,4 +1,5 @@
-"""The same bytes on every layout: tokens and log-probabilities of fixed requests, as one digest per model.
+"""The same bytes on every layout: tokens and log-probabilities of fixed requests, as one digest per model, and their
+prompts' embeddings, as another.
 
 usage: digest_test.py [--all] [--write]
 
@@ -77,20 +78,36 @@ def requests_of(model, num_tokens):
     return requests
 
 
+def embeddings_of(requests):
+    """Of some of the prompts above, so that the prefix cache has seen them: both ways to pool, one and several inputs."""
+    settings = {"model": server.MODEL_NAME, "encoding_format": "base64", "normalize": False}
+    prompts = [request["prompt"] for request in requests]
+    return [{**settings, "pooling": pooling, "input": some} for pooling in ("last", "mean") for some in (prompts[0], prompts[3:8])]
+
+
 def answer(under_test, request):
-    response = under_test.post("/v1/completions", request, timeout_s=600)
+    """Of a completion, or of what has an input: its vectors."""
+    response = under_test.post("/v1/embeddings" if "input" in request else "/v1/completions", request, timeout_s=600)
     if response.status != 200:
         raise AssertionError(f"status {response.status}: {response.body[:500]!r}")
+    if "input" in request:
+        return json.dumps([one["embedding"] for one in response.json()["data"]])
     choices = sorted(response.json()["choices"], key=lambda choice: choice["index"])
     return json.dumps([[c["text"], c.get("token_ids"), c["logprobs"], c["finish_reason"]] for c in choices], sort_keys=True)
 
 
+def digest_of(answers):
+    return hashlib.sha256("\n".join(answers).encode()).hexdigest()
+
+
 def run_cell(model, cell, requests):
+    """Digests of the completions and of the embeddings, and how often a sequence was preempted."""
     num_ranks, arguments, environment = cell
+    num_completions, requests = len(requests), requests + embeddings_of(requests)
     with server.Server(model, num_ranks, arguments, environment) as under_test:
         under_test.wait_ready()
         alone = [answer(under_test, request) for request in requests]
-        again = [answer(under_test, request) for request in requests[:6]]
+        again = [answer(under_test, request) for request in requests[:6] + requests[num_completions:]]
         # Few blocks are there to meet preemption; whether a round does is a matter of timing.
         for _ in range(8 if "--num-kv-blocks" in arguments else 1):
             with concurrent.futures.ThreadPoolExecutor(NUM_CONCURRENT) as pool:
@@ -100,11 +117,12 @@ def run_cell(model, cell, requests):
                 break
         if under_test.drain() != 0:
             raise AssertionError("the server did not drain in order")
+    firsts = {"a second time": alone[:6] + alone[num_completions:], "24 at a time": alone}
     for what, answers in (("a second time", again), ("24 at a time", together)):
-        for i, (first, other) in enumerate(zip(alone, answers)):
+        for i, (first, other) in enumerate(zip(firsts[what], answers, strict=True)):
             if first != other:
                 raise AssertionError(f"request {i} has another answer {what}:\n{first[:2000]}\n{other[:2000]}")
-    return hashlib.sha256("\n".join(alone).encode()).hexdigest(), preemptions
+    return digest_of(alone[:num_completions]), digest_of(alone[num_completions:]), preemptions
 
 
 def main():
@@ -118,17 +136,17 @@ def main():
         for cell in cells:
             name = f"{model} np {cell[0]} {' '.join(map(str, cell[1]))}"
             try:
-                digest, preemptions = run_cell(model, cell, requests)
+                digest, vectors, preemptions = run_cell(model, cell, requests)
             except AssertionError as error:
                 print(f"FAILED {name}: {error}", flush=True)
                 failed += 1
                 continue
             saw_preemption |= preemptions > 0
             if "--write" in sys.argv and cell is cells[0]:
-                digests[model] = digest
-            good = digest == digests.get(model)
+                digests.update({model: digest, f"{model} embeddings": vectors})
+            good = digest == digests.get(model) and vectors == digests.get(f"{model} embeddings")
             failed += not good
-            print(f"{'ok' if good else 'FAILED'} {name}: {digest[:16]}, {preemptions:.0f} preemptions", flush=True)
+            print(f"{'ok' if good else 'FAILED'} {name}: {digest[:16]}, {vectors[:16]}, {preemptions:.0f} preemptions", flush=True)
         if not saw_preemption:
             print(f"FAILED {model}: no cell met preemption", flush=True)
             failed += 1

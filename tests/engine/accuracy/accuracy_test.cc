@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 #include <cmath>
 #include <fstream>
+#include <numeric>
 #include <sstream>
 
 #include "tests/engine/single_rank.h"
@@ -113,6 +114,39 @@ TEST(Accuracy, GemmaInFloat32) {
   EXPECT_LE(d.mean, 0.001);
   EXPECT_EQ(d.clear_top_misses, 0);
   EXPECT_EQ(d.clear_greedy_misses, 0);
+}
+
+/// The hidden states that are pooled, times the head in double, against the oracle's log-probabilities.
+void expect_final_hidden_to_predict(const std::string& model, const std::string& golden_file) {
+  SingleRank rank(model, {.compute = Compute::f32, .num_threads = 2});
+  const ModelFiles& files = rank.open().files;
+  const bool has_head = files.weights->has(files.names.head);
+  const auto head = files.weights->matrix(has_head ? files.names.head : files.names.embedding);
+  std::vector<float> weights(static_cast<size_t>(head->cols()));
+  int num_compared = 0;
+  for (const Golden& golden : read_golden(golden_file)) {
+    if (golden.ids.size() > 60 || num_compared > 8) continue;
+    const std::vector<float> hidden = rank.final_hidden(golden.ids).back();
+    std::vector<double> logits;
+    for (int64_t row = 0; row < head->rows(); ++row) {
+      head->read_floats(row, 0, weights);
+      logits.push_back(std::inner_product(hidden.begin(), hidden.end(), weights.begin(), 0.0));
+    }
+    const double largest = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (const double logit : logits) sum += std::exp(logit - largest);
+    const double log_sum = largest + std::log(sum);
+    for (const auto& [token, logprob] : golden.top5.back()) {
+      EXPECT_NEAR(logits[static_cast<size_t>(token)] - log_sum, logprob, 0.005) << golden.name;
+      ++num_compared;
+    }
+  }
+  EXPECT_GT(num_compared, 4);
+}
+
+TEST(Accuracy, FinalHiddenStatesTimesTheHeadAreTheOraclesNumbers) {
+  expect_final_hidden_to_predict(smollm2(), kSmolGolden);
+  expect_final_hidden_to_predict(gemma3(), kGemmaGolden);
 }
 
 /// What the KV cache in int8 costs by itself: everything else in float32.
