@@ -13,7 +13,7 @@ namespace echelon {
 
 namespace {
 
-enum class Class { letter, number, space, other };
+using unicode::Class;
 
 struct Classified {
   Class cls;
@@ -21,13 +21,22 @@ struct Classified {
   size_t next;  ///< offset after the code point
 };
 
+constexpr std::array<Class, 128> make_ascii_classes() {
+  std::array<Class, 128> classes{};
+  for (char c = 'a'; c <= 'z'; ++c)
+    classes[static_cast<size_t>(c)] = classes[static_cast<size_t>(c - 32)] = Class::letter;
+  for (char c = '0'; c <= '9'; ++c) classes[static_cast<size_t>(c)] = Class::number;
+  for (const char c : {' ', '\t', '\n', '\v', '\f', '\r'}) classes[static_cast<size_t>(c)] = Class::space;
+  return classes;
+}
+
+constexpr std::array<Class, 128> kAsciiClasses = make_ascii_classes();
+
 Classified classify(std::string_view text, size_t at) {
-  const CodePoint point = read_code_point(text, at);
-  const Class cls = unicode::is_letter(point.value)   ? Class::letter
-                    : unicode::is_number(point.value) ? Class::number
-                    : unicode::is_space(point.value)  ? Class::space
-                                                      : Class::other;
-  return {cls, point.value, at + point.num_bytes};
+  const auto byte = static_cast<unsigned char>(text[at]);
+  if (byte < 0x80) return {kAsciiClasses[byte], byte, at + 1};
+  const CodePoint point = read_long_code_point(text, at);
+  return {unicode::class_of(point.value), point.value, at + point.num_bytes};
 }
 
 size_t skip_class(std::string_view text, size_t at, Class cls, size_t limit = SIZE_MAX) {
@@ -182,14 +191,16 @@ class LiteralSplitter final : public Splitter {
 
 class WordSplitter final : public Splitter {
  public:
-  explicit WordSplitter(std::unordered_set<char32_t> joined) : joined_(std::move(joined)) {}
+  WordSplitter(std::unique_ptr<const JoinedPairs> joined, bool before_spaces)
+      : joined_(std::move(joined)), before_spaces_(before_spaces) {}
 
   void split(std::string_view text, std::vector<std::string_view>& pieces) const override {
     size_t begin = 0;
-    char32_t previous = kMetaspacePoint;
+    char32_t previous = 0;
     for (size_t at = 0; at < text.size();) {
       const CodePoint point = read_code_point(text, at);
-      if (point.value == kMetaspacePoint && previous != kMetaspacePoint && joined_.count(previous) == 0) {
+      const bool may_cut = at > 0 && (!before_spaces_ || point.value == kMetaspacePoint);
+      if (may_cut && !joined_->holds(previous, point.value)) {
         pieces.push_back(text.substr(begin, at - begin));
         begin = at;
       }
@@ -201,7 +212,8 @@ class WordSplitter final : public Splitter {
 
  private:
   static constexpr char32_t kMetaspacePoint = 0x2581;
-  std::unordered_set<char32_t> joined_;
+  std::unique_ptr<const JoinedPairs> joined_;
+  bool before_spaces_;
 };
 
 }  // namespace
@@ -247,8 +259,8 @@ std::unique_ptr<const Splitter> make_digit_splitter(bool individual) {
   return std::make_unique<DigitSplitter>(individual);
 }
 
-std::unique_ptr<const Splitter> make_word_splitter(std::unordered_set<char32_t> joined) {
-  return std::make_unique<WordSplitter>(std::move(joined));
+std::unique_ptr<const Splitter> make_word_splitter(std::unique_ptr<const JoinedPairs> joined, bool before_spaces) {
+  return std::make_unique<WordSplitter>(std::move(joined), before_spaces);
 }
 
 std::unique_ptr<const Splitter> make_literal_splitter(std::string literal, SplitBehavior behavior) {
