@@ -345,6 +345,8 @@ asio::awaitable<bool> Session::write_stream(HttpResponse response, const Incomin
 }
 
 asio::awaitable<bool> Session::write_bytes(std::string_view bytes) {
+  bytes.remove_prefix(stream_.write_now(bytes));  // nearly always all: no timer, no turn through the loop
+  if (bytes.empty()) co_return true;
   const auto extra = std::chrono::seconds(bytes.size() / kSlowestBytesPerSecond);
   stream_.expires_after(state_.options.write_timeout + extra);
   const auto [error, count] = co_await asio::async_write(stream_, asio::buffer(bytes), kAwait);
