@@ -24,11 +24,11 @@ inline int64_t cpu_ns(clockid_t clock) {
 }
 
 struct BurstState {
-  std::atomic<uint64_t> made{0};      ///< tokens handed to listeners
-  std::atomic<uint64_t> taken{0};     ///< tokens that have come to the clients
-  std::atomic<int> window{1};         ///< tokens of a stream that may be on their way
-  std::atomic<uint64_t> limit{~0u};   ///< no more tokens are made than this, but for first ones
-  std::atomic<int64_t> engine_ns{0};  ///< processor time of the engine's thread
+  std::atomic<int64_t> made{0};           ///< tokens handed to listeners
+  std::atomic<int64_t> taken{0};          ///< tokens that have come to the clients
+  std::atomic<int> window{1};             ///< tokens of a stream that may be on their way
+  std::atomic<int64_t> limit{INT64_MAX};  ///< no more tokens are made than this, but for first ones
+  std::atomic<int64_t> engine_ns{0};      ///< processor time of the engine's thread
 };
 
 class BurstEngine final : public Engine {
@@ -88,8 +88,8 @@ class BurstEngine final : public Engine {
   }
 
   bool may_go_on() const {
-    const uint64_t made = state_.made.load(), on_their_way = made - state_.taken.load();
-    return made < state_.limit.load() && on_their_way < static_cast<uint64_t>(state_.window.load()) * jobs_.size();
+    const int64_t made = state_.made.load(), on_their_way = made - state_.taken.load();
+    return made < state_.limit.load() && on_their_way < state_.window.load() * static_cast<int64_t>(jobs_.size());
   }
 
   void loop() {

@@ -90,7 +90,7 @@ bool StreamClient::read(Connection& connection, StreamCounts& counts) {
   return true;
 }
 
-StreamCounts StreamClient::run(std::string_view request, int num_requests, const std::function<void(uint64_t)>& took,
+StreamCounts StreamClient::run(std::string_view request, int num_requests, const std::function<void(int64_t)>& took,
                                const std::function<bool(const StreamCounts&)>& enough) {
   StreamCounts counts;
   size_t num_open = 0;
@@ -112,7 +112,7 @@ StreamCounts StreamClient::run(std::string_view request, int num_requests, const
       Connection& connection = connections_[ready[static_cast<size_t>(i)].data.u64];
       const uint64_t before = counts.events;
       const bool ended = read(connection, counts);
-      took(counts.events - before);
+      took(static_cast<int64_t>(counts.events - before));
       if (!ended) continue;
       --num_open;
       ask(connection);

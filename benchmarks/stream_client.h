@@ -31,7 +31,7 @@ class StreamClient {
 
   /// Sends `request` on every connection, `num_requests` times after each other, and reads until all answers have
   /// ended, or until `enough` says so. `took` is told of every read: how many events came.
-  StreamCounts run(std::string_view request, int num_requests, const std::function<void(uint64_t)>& took,
+  StreamCounts run(std::string_view request, int num_requests, const std::function<void(int64_t)>& took,
                    const std::function<bool(const StreamCounts&)>& enough = {});
   /// Reads until every connection has been closed by the other side; returns the bytes.
   uint64_t drain();

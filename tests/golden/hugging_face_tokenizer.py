@@ -8,7 +8,7 @@ ordinary text, as for our encode without parse_special.
 """
 
 import gguf
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, __version__ as VERSION, models, normalizers, pre_tokenizers  # noqa: F401
 
 NORMAL, USER_DEFINED, BYTE = 1, 4, 6  # tokenizer.ggml.token_type
 METASPACE = "\u2581"
