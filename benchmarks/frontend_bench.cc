@@ -46,18 +46,19 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kRounds = 7, kStreams = 64, kTokens = 500, kRequests = 4;  ///< each stream's requests of a round
 constexpr int kProbes = 4000;
+constexpr size_t kIdleRequestBytes = 8 << 10;
 constexpr int kIdle = 10'000, kOpenStreams = 1'000, kTokensWhenOpen = 100;
 constexpr std::string_view kText =
     "The keeper of the lighthouse wrote down every evening what the day had brought: two boats from the north, a "
     "letter, "
     "rain before noon, and a wind that turned. \"Nothing else,\" he wrote, and then he crossed it out again.\n";
 
-std::string chat_request(int num_tokens) {
+std::string chat_request(int num_tokens, std::string_view more = "") {
   return post_text(
       "/v1/chat/completions",
-      fmt::format(R"({{"model":"{}","messages":[{{"role":"user","content":"Tell me of the lighthouse."}}],)"
+      fmt::format(R"({{"model":"{}","messages":[{{"role":"user","content":"Tell me of the lighthouse.{}"}}],)"
                   R"("max_tokens":{},"temperature":0,"stream":true}})",
-                  "bench", num_tokens));
+                  "bench", more, num_tokens));
 }
 
 double median(std::vector<double> values) {
@@ -298,11 +299,12 @@ void measure_memory(const std::shared_ptr<const ModelInfo>& model) {
   streams.run(chat_request(kTokens), 1, took, [&](const StreamCounts& counts) { return counts.events >= kAllOpen; });
   const double streaming = server.resident_kib();
   StreamClient idle(server.port(), kIdle);
-  idle.run(chat_request(1), 1, took);
+  idle.run(chat_request(1, std::string(kIdleRequestBytes, ' ')), 1, took);
   const double all = server.resident_kib();
   fmt::print("\nmemory: {} streams, then beside them {} connections\n\n", kOpenStreams, kIdle);
   fmt::print("{:.1f} KiB a stream that has given {} tokens\n", (streaming - before) / kOpenStreams, kTokensWhenOpen);
-  fmt::print("{:.1f} KiB a connection that was answered once, all at once, and is idle\n", (all - streaming) / kIdle);
+  fmt::print("{:.1f} KiB a connection that was answered once (a request of 8 KiB) and is idle\n",
+             (all - streaming) / kIdle);
 }
 
 int run(const std::string& path, const std::string& what) {
