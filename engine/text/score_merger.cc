@@ -2,6 +2,7 @@
 // A heap entry whose symbols have merged since is seen by its length, which no longer fits.
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <queue>
 
@@ -29,7 +30,8 @@ struct Candidate {
 
 class ScoreMerger final : public Merger {
  public:
-  explicit ScoreMerger(ScoreMergerSetup setup) : setup_(std::move(setup)), ascii_pairs_(128 * 128, kNoMerge) {
+  explicit ScoreMerger(ScoreMergerSetup setup)
+      : setup_(std::move(setup)), ascii_pairs_(128 * 128, kNoMerge), is_whole_(setup_.scores.size()) {
     setup_.pieces.for_each([&](std::string_view text, TokenId id) {
       longest_ = std::max(longest_, text.size());
       if (text.size() == 2 && is_ascii(text[0]) && is_ascii(text[1]))
@@ -41,7 +43,7 @@ class ScoreMerger final : public Merger {
     if (piece.size() <= kFewSymbols) return append_short(piece, out);
     std::vector<Symbol> symbols;
     for (size_t at = 0; at < piece.size();) {
-      const size_t length = read_code_point(piece, at).num_bytes;
+      const size_t length = code_point_bytes(piece, at);
       const auto place = static_cast<int32_t>(symbols.size());
       symbols.push_back({static_cast<uint32_t>(at), static_cast<uint32_t>(length), place - 1, place + 1});
       at += length;
@@ -67,6 +69,10 @@ class ScoreMerger final : public Merger {
   static size_t pair_of(char left, char right) { return static_cast<size_t>(left) << 7 | static_cast<size_t>(right); }
 
   void append_short(std::string_view piece, std::vector<TokenId>& out) const {
+    if (const TokenId whole = id_of(piece); whole >= 0 && is_whole_[static_cast<size_t>(whole)].load(kRelaxed)) {
+      out.push_back(whole);
+      return;
+    }
     struct Part {
       std::string_view text;
       TokenId id;  ///< -1: not merged, not looked up
@@ -74,7 +80,7 @@ class ScoreMerger final : public Merger {
     std::array<Part, kFewSymbols> parts;
     size_t count = 0;
     for (size_t at = 0; at < piece.size(); at += parts[count++].text.size())
-      parts[count] = {piece.substr(at, read_code_point(piece, at).num_bytes), -1};
+      parts[count] = {piece.substr(at, code_point_bytes(piece, at)), -1};
     const auto joined = [](const Part& left, const Part& right) {
       return std::string_view(left.text.data(), left.text.size() + right.text.size());  // they are neighbours
     };
@@ -88,6 +94,7 @@ class ScoreMerger final : public Merger {
       left = {joined(left, right), static_cast<TokenId>(key & 0xffff'ffffu)};
     };
     count = merge_few(parts.data(), count, key_of_pair, join);
+    if (count == 1 && parts[0].id >= 0) is_whole_[static_cast<size_t>(parts[0].id)].store(true, kRelaxed);
     for (size_t i = 0; i < count; ++i) {
       if (parts[i].id >= 0) {
         out.push_back(parts[i].id);
@@ -138,9 +145,13 @@ class ScoreMerger final : public Merger {
     }
   }
 
+  static constexpr auto kRelaxed = std::memory_order_relaxed;
   ScoreMergerSetup setup_;
   size_t longest_ = 0;
   std::vector<MergeKey> ascii_pairs_;  ///< of two ASCII characters: most pairs that a word begins with
+  /// By token: merging its text was seen to give it alone (which is always so, or never). Nearly half of the words that
+  /// no cache holds are one token.
+  mutable std::vector<std::atomic<bool>> is_whole_;
 };
 
 }  // namespace

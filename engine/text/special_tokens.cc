@@ -48,11 +48,11 @@ void SpecialTokenMatcher::add(SpecialToken token) {
   uint32_t node = 0;
   for (const char byte : token.text) {
     const auto [step, is_new] = steps_.try_emplace(step_of(node, byte), static_cast<uint32_t>(token_ends_.size()));
-    if (is_new) token_ends_.emplace_back();
+    if (is_new) token_ends_.push_back(-1);
     node = step->second;
   }
-  if (token_ends_[node]) return;
-  token_ends_[node] = static_cast<uint32_t>(tokens_.size());
+  if (token_ends_[node] >= 0) return;
+  token_ends_[node] = static_cast<int32_t>(tokens_.size());
   for (int second = 0; second < 256; ++second) {
     if (token.text.size() == 1 || static_cast<char>(second) == token.text[1])
       begins_.set(pair_of(token.text[0], static_cast<char>(second)));
@@ -67,8 +67,8 @@ const SpecialToken* SpecialTokenMatcher::match(std::string_view text, size_t at)
     const auto step = steps_.find(step_of(node, text[end++]));
     if (step == steps_.end()) break;
     node = step->second;
-    if (!token_ends_[node]) continue;
-    const SpecialToken& token = tokens_[*token_ends_[node]];
+    if (token_ends_[node] < 0) continue;
+    const SpecialToken& token = tokens_[static_cast<size_t>(token_ends_[node])];
     if (!token.whole_word || stands_alone(text, at, end)) longest = &token;
   }
   return longest;

@@ -48,9 +48,9 @@ class SpecialTokenMatcher {
   static uint64_t step_of(uint32_t node, char byte) { return uint64_t{node} << 8 | static_cast<uint8_t>(byte); }
 
   std::vector<SpecialToken> tokens_;
-  std::bitset<size_t{1} << 16> begins_;                 ///< by the first two bytes
-  std::unordered_map<uint64_t, uint32_t> steps_;        ///< of a trie: node and byte -> node; 0 is the root
-  std::vector<std::optional<uint32_t>> token_ends_{1};  ///< by node: the token that ends there
+  std::bitset<size_t{1} << 16> begins_;           ///< by the first two bytes
+  std::unordered_map<uint64_t, uint32_t> steps_;  ///< of a trie: node and byte -> node; 0 is the root
+  std::vector<int32_t> token_ends_ = {-1};        ///< by node: which token ends there; -1: none
 };
 
 }  // namespace echelon

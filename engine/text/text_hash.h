@@ -9,27 +9,30 @@
 
 namespace echelon {
 
-/// The high bits are the good ones: they depend on all of the text.
-inline uint64_t text_hash(std::string_view text) {
-  constexpr uint64_t kFactor = 0x9e3779b97f4a7c15u;
+inline constexpr size_t kShortBytes = 8;
+
+/// A number of its own for every text of one size, at most kShortBytes.
+inline uint64_t short_key(std::string_view text) {
   const auto load = [&]<typename Integer>(Integer value, size_t at) {
     std::memcpy(&value, text.data() + at, sizeof value);
     return uint64_t{value};
   };
   const size_t size = text.size();
-  uint64_t hash = size;
-  if (size >= 8) {
-    for (size_t at = 0; at + 8 < size; at += 8) {
-      hash = (hash ^ load(uint64_t{}, at)) * kFactor;
-      hash ^= hash >> 32;
-    }
-    hash ^= load(uint64_t{}, size - 8);
-  } else if (size >= 4) {
-    hash ^= load(uint32_t{}, 0) << 32 | load(uint32_t{}, size - 4);
-  } else if (size > 0) {
-    hash ^= load(uint8_t{}, 0) << 32 | load(uint8_t{}, size / 2) << 16 | load(uint8_t{}, size - 1) << 8;
+  if (size == 8) return load(uint64_t{}, 0);
+  if (size >= 4) return load(uint32_t{}, 0) << 32 | load(uint32_t{}, size - 4);
+  if (size == 0) return 0;
+  return load(uint8_t{}, 0) << 16 | load(uint8_t{}, size / 2) << 8 | load(uint8_t{}, size - 1);
+}
+
+/// The high bits are the good ones: they depend on all of the text.
+inline uint64_t text_hash(std::string_view text) {
+  constexpr uint64_t kFactor = 0x9e3779b97f4a7c15u;
+  uint64_t hash = text.size() << 56;
+  for (; text.size() > kShortBytes; text.remove_prefix(kShortBytes)) {
+    hash = (hash ^ short_key(text.substr(0, kShortBytes))) * kFactor;
+    hash ^= hash >> 32;
   }
-  hash *= kFactor;
+  hash = (hash ^ short_key(text)) * kFactor;
   return (hash ^ hash >> 32) * kFactor;
 }
 

@@ -27,16 +27,21 @@ constexpr std::string_view kEndOfTurnSpellings[] = {
 constexpr size_t kTypicalWordBytes = 4;
 constexpr size_t kWordsAhead = 8;  ///< so early the cache's line of a word is asked for
 
-/// Cuts the pieces of one splitter by the next.
-std::vector<std::string_view> split_all(const TokenizerParts& parts, std::string_view text) {
-  std::vector<std::string_view> pieces{text};
-  for (const auto& splitter : parts.splitters) {
+/// The words of a text: the pieces of one splitter are cut by the next.
+void split_all(const TokenizerParts& parts, std::string_view text, std::vector<std::string_view>& words) {
+  words.clear();
+  words.reserve(text.size() / kTypicalWordBytes + 1);
+  if (parts.splitters.empty()) {
+    words.push_back(text);
+    return;
+  }
+  parts.splitters[0]->split(text, words);
+  for (size_t i = 1; i < parts.splitters.size(); ++i) {
     std::vector<std::string_view> finer;
     finer.reserve(text.size() / kTypicalWordBytes + 1);
-    for (const std::string_view piece : pieces) splitter->split(piece, finer);
-    pieces = std::move(finer);
+    for (const std::string_view word : words) parts.splitters[i]->split(word, finer);
+    words = std::move(finer);
   }
-  return pieces;
 }
 
 uint64_t next_serial() {
@@ -107,10 +112,10 @@ Tokenizer::Tokenizer(std::unique_ptr<const TokenizerParts> parts) : parts_(std::
 
 Tokenizer::~Tokenizer() = default;
 
-void Tokenizer::encode_words(std::string_view text, std::vector<TokenId>& out) const {
+void Tokenizer::encode_words(std::string_view text, Words& words, std::vector<TokenId>& out) const {
   thread_local WordCache cache;
   cache.use_for(serial_);
-  const std::vector<std::string_view> words = split_all(*parts_, text);
+  split_all(*parts_, text, words);
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string_view word = words[i];
     if (i + kWordsAhead < words.size()) cache.prefetch(words[i + kWordsAhead]);
@@ -121,7 +126,7 @@ void Tokenizer::encode_words(std::string_view text, std::vector<TokenId>& out) c
   }
 }
 
-void Tokenizer::encode_fragment(std::string_view fragment, bool first, std::vector<TokenId>& out) const {
+void Tokenizer::encode_fragment(std::string_view fragment, bool first, Words& words, std::vector<TokenId>& out) const {
   const Normalizer& normalizer = parts_->normalizer;
   const std::string normalized = normalizer.is_identity() ? std::string() : normalizer.apply(fragment, first);
   std::vector<TextFragment> fragments;
@@ -130,7 +135,7 @@ void Tokenizer::encode_fragment(std::string_view fragment, bool first, std::vect
     if (part.id) {
       out.push_back(*part.id);
     } else {
-      encode_words(part.text, out);
+      encode_words(part.text, words, out);
     }
   }
 }
@@ -146,11 +151,12 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, EncodeOptions opti
   std::vector<TextFragment> fragments;
   (options.parse_special ? parts_->all_matched : parts_->always_matched).cut(text, fragments);
   bool first = true;
+  Words words;  // of one fragment after another
   for (const TextFragment& fragment : fragments) {
     if (fragment.id) {
       ids.push_back(*fragment.id);
     } else {
-      encode_fragment(fragment.text, first, ids);
+      encode_fragment(fragment.text, first, words, ids);
     }
     first = false;
   }

@@ -92,8 +92,9 @@ class Tokenizer {
   bool adds_leading_space() const;
 
  private:
-  void encode_fragment(std::string_view fragment, bool first, std::vector<TokenId>& out) const;
-  void encode_words(std::string_view text, std::vector<TokenId>& out) const;
+  using Words = std::vector<std::string_view>;
+  void encode_fragment(std::string_view fragment, bool first, Words& words, std::vector<TokenId>& out) const;
+  void encode_words(std::string_view text, Words& words, std::vector<TokenId>& out) const;
 
   const std::unique_ptr<const TokenizerParts> parts_;
   const uint64_t serial_;  ///< of no other tokenizer of the process: whose words a thread's cache holds

@@ -31,6 +31,12 @@ inline CodePoint read_code_point(std::string_view text, size_t offset) {
   return read_long_code_point(text, offset);
 }
 
+/// How many bytes read_code_point reads. (g++ 12 takes the members of a CodePoint through vector registers; a loop over
+/// every character asks for one of them.)
+inline size_t code_point_bytes(std::string_view text, size_t offset) {
+  return static_cast<uint8_t>(text[offset]) < 0x80 ? 1 : read_long_code_point(text, offset).num_bytes;
+}
+
 /// Appends one code point; surrogates and values above U+10FFFF are written as U+FFFD.
 void append_utf8(std::string& out, char32_t value);
 
