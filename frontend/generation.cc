@@ -46,15 +46,15 @@ void TokenInbox::on_output(OutputEvent event) noexcept {
 }
 
 void TokenInbox::deliver() {
-  std::vector<OutputEvent> events;
   {
     const std::lock_guard lock(mutex_);
     posted_ = false;
-    events.swap(events_);
+    delivered_.swap(events_);
   }
-  for (OutputEvent& event : events) {
+  for (OutputEvent& event : delivered_) {
     if (consumer_) consumer_(std::move(event));
   }
+  delivered_.clear();
 }
 
 void TokenInbox::close() {
@@ -82,6 +82,7 @@ Generation::Generation(Engine& engine, std::unique_ptr<Answer> answer, const Ser
 
 Generation::~Generation() {
   for (const auto& inbox : inboxes_) inbox->close();
+  if (handles_.size() == prompts_.size()) count_tokens();  // else it was refused
   if (!answer_->done()) record_->finish_reason = finish_name(FinishReason::abort);
   if (!answer_->done() || answer_->error()) cancel_all();
 }
@@ -137,7 +138,6 @@ void Generation::receive(size_t prompt, OutputEvent event) {
   const bool too_slow = buffer_.size() > buffer_limit_;  // without this event's: an answer's last may repeat all of it
   note(event);
   Answer::Effects effects = answer_->add(prompt, std::move(event));
-  count_tokens();
   for (const int choice : effects.stop_choices) {
     engine_.stop_choice(handles_[prompt], choice);
     record_->finish_reason = finish_name(FinishReason::stop);
@@ -159,7 +159,12 @@ void Generation::receive(size_t prompt, OutputEvent event) {
     cancel_all();
     if (cut_off_) cut_off_();
   }
-  wake_.cancel();
+  wake();
+}
+
+/// Once for all events that come before the one that waits has its turn.
+void Generation::wake() {
+  if (std::exchange(waits_, false)) wake_.cancel();
 }
 
 void Generation::end_stream() {
@@ -180,7 +185,9 @@ asio::awaitable<std::string> Generation::next() {
     } else {
       wake_.expires_at(asio::steady_timer::time_point::max());
     }
+    waits_ = true;
     const auto [error] = co_await wake_.async_wait(kAwait);
+    waits_ = false;
     if (!error && buffer_.empty() && !ended_) co_return std::string(kComment);
   }
 }
@@ -188,7 +195,9 @@ asio::awaitable<std::string> Generation::next() {
 asio::awaitable<RequestResult<boost::json::object>> Generation::whole() {
   while (!ended_) {
     wake_.expires_at(asio::steady_timer::time_point::max());
+    waits_ = true;
     co_await wake_.async_wait(kAwait);
+    waits_ = false;
   }
   if (answer_->error()) co_return answer_->refusal().value_or(internal_error(id_));
   co_return answer_->body();

@@ -37,7 +37,8 @@ class TokenInbox final : public RequestListener, public std::enable_shared_from_
   std::optional<boost::asio::any_io_executor> strand_;
   std::vector<OutputEvent> events_;
   bool posted_ = false;
-  Consumer consumer_;  ///< on the strand only
+  Consumer consumer_;                   ///< on the strand only
+  std::vector<OutputEvent> delivered_;  ///< likewise; empty between two deliveries, its memory is kept
 };
 
 class Generation final : public BodySource {
@@ -61,6 +62,7 @@ class Generation final : public BodySource {
   void cancel_all();
   void note(const OutputEvent& event);  ///< into the record
   void count_tokens();                  ///< likewise
+  void wake();
 
   Engine& engine_;
   const std::string id_;
@@ -72,6 +74,7 @@ class Generation final : public BodySource {
   const std::chrono::milliseconds comment_period_;
   boost::asio::any_io_executor strand_;
   boost::asio::steady_timer wake_;  ///< cancelled when there is something to do
+  bool waits_ = false;              ///< on wake_
   std::vector<std::shared_ptr<TokenInbox>> inboxes_;
   std::vector<RequestHandle> handles_;
   std::string opening_;  ///< events of before the first token, until they are written

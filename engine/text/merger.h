@@ -1,18 +1,20 @@
 // Merging the symbols of one piece of text into tokens: byte-pair encoding by rank, and SentencePiece's by score.
-// Both keep the symbols in a linked list and the possible merges in a heap: O(n log n) for n symbols.
-// Methods: Sennrich et al. 2016 (arXiv 1508.07909); Kudo and Richardson 2018 (arXiv 1808.06226). Thread-safe.
+// Long words keep the symbols in a linked list and the possible merges in a heap: O(n log n) for n symbols. Short ones,
+// which nearly all are, take merge_few.h. Methods: Sennrich et al. 2016 (arXiv 1508.07909); Kudo and Richardson 2018
+// (arXiv 1808.06226). Thread-safe.
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
+#include "engine/text/piece_table.h"
 #include "kernels/base/token.h"
 
 namespace echelon {
@@ -22,7 +24,6 @@ struct TextHash {
   using is_transparent = void;
   size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
 };
-using PieceMap = std::unordered_map<std::string, TokenId, TextHash, std::equal_to<>>;
 
 class Merger {
  public:
@@ -45,8 +46,15 @@ class MergeTable {
   const Entry* find(TokenId left, TokenId right) const;
 
  private:
-  size_t slot_of(TokenId left, TokenId right) const;
+  static constexpr int kFilterBits = 19;
+  static uint64_t hash_of(TokenId left, TokenId right) {
+    const uint64_t key = (uint64_t{static_cast<uint32_t>(left)} << 32) | static_cast<uint32_t>(right);
+    return key * 0x9e3779b97f4a7c15u;
+  }
+  size_t slot_of(uint64_t hash) const { return static_cast<size_t>(hash >> 20) & (slots_.size() - 1); }
+
   std::vector<Entry> slots_;
+  std::bitset<size_t{1} << kFilterBits> filter_;  ///< by hash: where no bit is, there is no entry; 64 KiB
 };
 
 /// Merges by rank. Byte-level: a symbol per byte. Otherwise: a symbol per character, or its bytes' tokens, or unknown.
@@ -57,13 +65,13 @@ struct RankMergerSetup {
   std::optional<TokenId> unknown_id = std::nullopt;
   bool fuse_unknown = false;  ///< one unknown token for a run of unknown characters
   /// Bytes (byte-level) or characters -> token; used for whole pieces, and for the characters when not byte-level.
-  PieceMap pieces = {};
+  PieceTable pieces = {};
 };
 std::unique_ptr<const Merger> make_rank_merger(RankMergerSetup setup, MergeTable merges);
 
 /// Merges neighbours whose joined text is a token, best score first, leftmost among equals.
 struct ScoreMergerSetup {
-  PieceMap pieces = {};                              ///< spelling (spaces as U+2581) -> token
+  PieceTable pieces = {};                            ///< spelling (spaces as U+2581) -> token
   std::vector<float> scores;                         ///< by token id
   std::array<TokenId, 256> byte_ids;                 ///< -1: none
   std::optional<TokenId> unknown_id = std::nullopt;  ///< for a character with neither token nor byte tokens

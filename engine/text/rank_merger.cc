@@ -1,8 +1,10 @@
 // Byte-pair encoding by rank: the pair of neighbours with the lowest rank merges first, the leftmost among equals.
 // A heap entry that no longer matches the list (one of its symbols has merged since) is dropped when it comes up.
 #include <algorithm>
+#include <array>
 #include <queue>
 
+#include "engine/text/merge_few.h"
 #include "engine/text/merger.h"
 #include "engine/text/utf8.h"
 
@@ -14,22 +16,21 @@ MergeTable::MergeTable(size_t num_merges) {
   slots_.resize(size);
 }
 
-size_t MergeTable::slot_of(TokenId left, TokenId right) const {
-  const uint64_t key = (uint64_t{static_cast<uint32_t>(left)} << 32) | static_cast<uint32_t>(right);
-  return static_cast<size_t>((key * 0x9e3779b97f4a7c15u) >> 20) & (slots_.size() - 1);
-}
-
 void MergeTable::add(const Entry& entry) {
-  size_t slot = slot_of(entry.left, entry.right);
+  const uint64_t hash = hash_of(entry.left, entry.right);
+  size_t slot = slot_of(hash);
   while (slots_[slot].left >= 0) {
     if (slots_[slot].left == entry.left && slots_[slot].right == entry.right) return;
     slot = (slot + 1) & (slots_.size() - 1);
   }
   slots_[slot] = entry;
+  filter_.set(hash >> (64 - kFilterBits));
 }
 
 const MergeTable::Entry* MergeTable::find(TokenId left, TokenId right) const {
-  size_t slot = slot_of(left, right);
+  const uint64_t hash = hash_of(left, right);
+  if (!filter_[hash >> (64 - kFilterBits)]) return nullptr;
+  size_t slot = slot_of(hash);
   while (slots_[slot].left >= 0) {
     if (slots_[slot].left == left && slots_[slot].right == right) return &slots_[slot];
     slot = (slot + 1) & (slots_.size() - 1);
@@ -60,11 +61,12 @@ class RankMerger final : public Merger {
   void append_tokens(std::string_view piece, std::vector<TokenId>& out) const override {
     if (piece.empty()) return;
     if (setup_.whole_piece_first) {
-      if (const auto found = setup_.pieces.find(piece); found != setup_.pieces.end()) {
-        out.push_back(found->second);
+      if (const TokenId id = setup_.pieces.find(piece); id >= 0) {
+        out.push_back(id);
         return;
       }
     }
+    if (setup_.byte_level && piece.size() <= kFewSymbols) return merge_bytes(piece, out);
     std::vector<Symbol> symbols;
     symbols.reserve(piece.size());
     if (setup_.byte_level) {
@@ -79,6 +81,24 @@ class RankMerger final : public Merger {
   }
 
  private:
+  void merge_bytes(std::string_view piece, std::vector<TokenId>& out) const {
+    std::array<TokenId, kFewSymbols> ids;
+    size_t count = 0;
+    for (const char byte : piece) {
+      const TokenId id = setup_.byte_ids[static_cast<uint8_t>(byte)];
+      if (id >= 0) ids[count++] = id;
+    }
+    const auto key_of = [&](TokenId left, TokenId right) {
+      const auto* merge = merges_.find(left, right);
+      return merge == nullptr
+                 ? kNoMerge
+                 : uint64_t{static_cast<uint32_t>(merge->rank)} << 32 | static_cast<uint32_t>(merge->merged);
+    };
+    const auto join = [](TokenId& left, TokenId, MergeKey key) { left = static_cast<TokenId>(key & 0xffff'ffffu); };
+    count = merge_few(ids.data(), count, key_of, join);
+    out.insert(out.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count));
+  }
+
   static void push(std::vector<Symbol>& symbols, TokenId id) {
     if (id < 0) return;
     const auto place = static_cast<int32_t>(symbols.size());
@@ -91,9 +111,8 @@ class RankMerger final : public Merger {
       const CodePoint point = read_code_point(piece, at);
       const std::string_view character = piece.substr(at, point.num_bytes);
       at += point.num_bytes;
-      const auto found = setup_.pieces.find(character);
-      if (found != setup_.pieces.end()) {
-        push(symbols, found->second);
+      if (const TokenId id = setup_.pieces.find(character); id >= 0) {
+        push(symbols, id);
         unknown_before = false;
         continue;
       }

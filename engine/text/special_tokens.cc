@@ -1,8 +1,6 @@
-// Cutting a text at special tokens. Candidates are grouped by first byte and length, so that a place costs a few
-// look-ups. Which of two overlapping tokens wins follows Hugging Face tokenizers (leftmost, then longest).
+// Cutting a text at special tokens, by a trie of them. Which of two overlapping tokens wins follows Hugging Face
+// tokenizers (leftmost, then longest).
 #include "engine/text/special_tokens.h"
-
-#include <algorithm>
 
 #include "engine/text/unicode.h"
 #include "engine/text/utf8.h"
@@ -46,30 +44,41 @@ size_t skip_space_right(std::string_view text, size_t at) {
 }  // namespace
 
 void SpecialTokenMatcher::add(SpecialToken token) {
-  if (token.text.empty() || tokens_.count(token.text) != 0) return;
-  auto& lengths = lengths_[static_cast<uint8_t>(token.text[0])];
-  const auto length = static_cast<uint32_t>(token.text.size());
-  const auto place = std::lower_bound(lengths.begin(), lengths.end(), length, std::greater<>());
-  if (place == lengths.end() || *place != length) lengths.insert(place, length);
-  std::string key = token.text;
-  tokens_.emplace(std::move(key), std::move(token));
+  if (token.text.empty()) return;
+  uint32_t node = 0;
+  for (const char byte : token.text) {
+    const auto [step, is_new] = steps_.try_emplace(step_of(node, byte), static_cast<uint32_t>(token_ends_.size()));
+    if (is_new) token_ends_.push_back(-1);
+    node = step->second;
+  }
+  if (token_ends_[node] >= 0) return;
+  token_ends_[node] = static_cast<int32_t>(tokens_.size());
+  for (int second = 0; second < 256; ++second) {
+    if (token.text.size() == 1 || static_cast<char>(second) == token.text[1])
+      begins_.set(pair_of(token.text[0], static_cast<char>(second)));
+  }
+  tokens_.push_back(std::move(token));
 }
 
 const SpecialToken* SpecialTokenMatcher::match(std::string_view text, size_t at) const {
-  for (const uint32_t length : lengths_[static_cast<uint8_t>(text[at])]) {
-    if (length > text.size() - at) continue;
-    const auto found = tokens_.find(text.substr(at, length));
-    if (found == tokens_.end()) continue;
-    if (!found->second.whole_word || stands_alone(text, at, at + length)) return &found->second;
+  const SpecialToken* longest = nullptr;
+  uint32_t node = 0;
+  for (size_t end = at; end < text.size();) {
+    const auto step = steps_.find(step_of(node, text[end++]));
+    if (step == steps_.end()) break;
+    node = step->second;
+    if (token_ends_[node] < 0) continue;
+    const SpecialToken& token = tokens_[static_cast<size_t>(token_ends_[node])];
+    if (!token.whole_word || stands_alone(text, at, end)) longest = &token;
   }
-  return nullptr;
+  return longest;
 }
 
 void SpecialTokenMatcher::cut(std::string_view text, std::vector<TextFragment>& out) const {
   size_t begin = 0;  // of the text not yet given out
-  size_t at = 0;
+  size_t at = empty() ? text.size() : 0;
   while (at < text.size()) {
-    const SpecialToken* token = match(text, at);
+    const SpecialToken* token = may_match(text, at) ? match(text, at) : nullptr;
     if (token == nullptr) {
       ++at;
       continue;

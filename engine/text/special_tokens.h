@@ -1,8 +1,8 @@
 // Finds special tokens (control, user-defined, added) in a text and cuts it at them: leftmost first, longest at one
-// place. Cost: O(text * lengths of special tokens that begin with the byte at hand), no backtracking.
+// place. Cost: O(text * longest special token), and nearly nothing where no token's first two bytes are.
 #pragma once
 
-#include <array>
+#include <bitset>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,7 +10,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/text/merger.h"
 #include "kernels/base/token.h"
 
 namespace echelon {
@@ -38,10 +37,20 @@ class SpecialTokenMatcher {
   void cut(std::string_view text, std::vector<TextFragment>& out) const;
 
  private:
+  /// Cheap: no where no token's first two bytes are.
+  bool may_match(std::string_view text, size_t at) const {
+    return at + 1 == text.size() || begins_[pair_of(text[at], text[at + 1])];
+  }
+  static size_t pair_of(char first, char second) {
+    return static_cast<size_t>(static_cast<uint8_t>(first)) << 8 | static_cast<uint8_t>(second);
+  }
   const SpecialToken* match(std::string_view text, size_t at) const;
+  static uint64_t step_of(uint32_t node, char byte) { return uint64_t{node} << 8 | static_cast<uint8_t>(byte); }
 
-  std::unordered_map<std::string, SpecialToken, TextHash, std::equal_to<>> tokens_;
-  std::array<std::vector<uint32_t>, 256> lengths_;  ///< by first byte, longest first
+  std::vector<SpecialToken> tokens_;
+  std::bitset<size_t{1} << 16> begins_;           ///< by the first two bytes
+  std::unordered_map<uint64_t, uint32_t> steps_;  ///< of a trie: node and byte -> node; 0 is the root
+  std::vector<int32_t> token_ends_ = {-1};        ///< by node: which token ends there; -1: none
 };
 
 }  // namespace echelon

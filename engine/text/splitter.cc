@@ -13,7 +13,7 @@ namespace echelon {
 
 namespace {
 
-enum class Class { letter, number, space, other };
+using unicode::Class;
 
 struct Classified {
   Class cls;
@@ -21,13 +21,22 @@ struct Classified {
   size_t next;  ///< offset after the code point
 };
 
+constexpr std::array<Class, 128> make_ascii_classes() {
+  std::array<Class, 128> classes{};
+  for (char c = 'a'; c <= 'z'; ++c)
+    classes[static_cast<size_t>(c)] = classes[static_cast<size_t>(c - 32)] = Class::letter;
+  for (char c = '0'; c <= '9'; ++c) classes[static_cast<size_t>(c)] = Class::number;
+  for (const char c : {' ', '\t', '\n', '\v', '\f', '\r'}) classes[static_cast<size_t>(c)] = Class::space;
+  return classes;
+}
+
+constexpr std::array<Class, 128> kAsciiClasses = make_ascii_classes();
+
 Classified classify(std::string_view text, size_t at) {
-  const CodePoint point = read_code_point(text, at);
-  const Class cls = unicode::is_letter(point.value)   ? Class::letter
-                    : unicode::is_number(point.value) ? Class::number
-                    : unicode::is_space(point.value)  ? Class::space
-                                                      : Class::other;
-  return {cls, point.value, at + point.num_bytes};
+  const auto byte = static_cast<unsigned char>(text[at]);
+  if (byte < 0x80) return {kAsciiClasses[byte], byte, at + 1};
+  const CodePoint point = read_long_code_point(text, at);
+  return {unicode::class_of(point.value), point.value, at + point.num_bytes};
 }
 
 size_t skip_class(std::string_view text, size_t at, Class cls, size_t limit = SIZE_MAX) {
@@ -182,26 +191,50 @@ class LiteralSplitter final : public Splitter {
 
 class WordSplitter final : public Splitter {
  public:
-  explicit WordSplitter(std::unordered_set<char32_t> joined) : joined_(std::move(joined)) {}
+  WordSplitter(std::unique_ptr<const JoinedPairs> joined, bool before_spaces)
+      : joined_(std::move(joined)), before_spaces_(before_spaces) {
+    for (size_t pair = 0; pair < ascii_cuts_.size(); ++pair)
+      ascii_cuts_[pair] = !before_spaces_ && !joined_->holds(static_cast<char32_t>(pair >> 7), pair & 0x7f);
+  }
 
+  /// Every third character or so is cut at, which no processor foresees: places are noted without a branch.
   void split(std::string_view text, std::vector<std::string_view>& pieces) const override {
-    size_t begin = 0;
-    char32_t previous = kMetaspacePoint;
+    std::array<size_t, 256> cuts;
+    size_t num_cuts = 0, begin = 0;
+    const auto take_cuts = [&] {
+      for (size_t i = 0; i < num_cuts; begin = cuts[i++]) pieces.push_back(text.substr(begin, cuts[i] - begin));
+      num_cuts = 0;
+    };
+    char32_t previous = 0;
     for (size_t at = 0; at < text.size();) {
-      const CodePoint point = read_code_point(text, at);
-      if (point.value == kMetaspacePoint && previous != kMetaspacePoint && joined_.count(previous) == 0) {
-        pieces.push_back(text.substr(begin, at - begin));
-        begin = at;
+      cuts[num_cuts] = at;
+      char32_t here = static_cast<unsigned char>(text[at]);
+      size_t num_bytes = 1;
+      if (here >= 0x80) {
+        const CodePoint point = read_long_code_point(text, at);
+        here = point.value;
+        num_bytes = point.num_bytes;
       }
-      previous = point.value;
-      at += point.num_bytes;
+      num_cuts += static_cast<size_t>((at > 0) & may_cut(previous, here));
+      if (num_cuts == cuts.size()) take_cuts();
+      previous = here;
+      at += num_bytes;
     }
+    take_cuts();
     if (begin < text.size()) pieces.push_back(text.substr(begin));
   }
 
  private:
   static constexpr char32_t kMetaspacePoint = 0x2581;
-  std::unordered_set<char32_t> joined_;
+
+  bool may_cut(char32_t left, char32_t right) const {
+    if ((left | right) < 0x80) return ascii_cuts_[left << 7 | right];
+    return (!before_spaces_ | (right == kMetaspacePoint)) & !joined_->holds(left, right);
+  }
+
+  std::unique_ptr<const JoinedPairs> joined_;
+  bool before_spaces_;
+  std::array<bool, 128 * 128> ascii_cuts_{};
 };
 
 }  // namespace
@@ -247,8 +280,8 @@ std::unique_ptr<const Splitter> make_digit_splitter(bool individual) {
   return std::make_unique<DigitSplitter>(individual);
 }
 
-std::unique_ptr<const Splitter> make_word_splitter(std::unordered_set<char32_t> joined) {
-  return std::make_unique<WordSplitter>(std::move(joined));
+std::unique_ptr<const Splitter> make_word_splitter(std::unique_ptr<const JoinedPairs> joined, bool before_spaces) {
+  return std::make_unique<WordSplitter>(std::move(joined), before_spaces);
 }
 
 std::unique_ptr<const Splitter> make_literal_splitter(std::string literal, SplitBehavior behavior) {

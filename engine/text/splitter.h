@@ -3,10 +3,11 @@
 // thread-safe.
 #pragma once
 
+#include <bitset>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 namespace echelon {
@@ -30,10 +31,26 @@ std::unique_ptr<const Splitter> make_digit_splitter(bool individual);
 /// Cuts at a fixed text, which is not empty.
 std::unique_ptr<const Splitter> make_literal_splitter(std::string literal, SplitBehavior behavior);
 
-/// Cuts before a metaspace (U+2581) that follows another character, unless that character is one of `joined`. With the
-/// characters that stand before a metaspace inside some token, no merge could have crossed a cut: the tokens stay the
-/// same, and merging works on words instead of the whole text.
-std::unique_ptr<const Splitter> make_word_splitter(std::unordered_set<char32_t> joined);
+/// Which characters stand next to each other in some token: where two do not, no merge crosses, so that a text may be
+/// cut there and merged word by word. May say yes too often, never no: a bit for each hash of a pair.
+class JoinedPairs {
+ public:
+  void add(char32_t left, char32_t right) { bits_.set(place_of(left, right)); }
+  bool holds(char32_t left, char32_t right) const { return bits_.test(place_of(left, right)); }
+
+ private:
+  static constexpr size_t kSizeBits = 20;
+  /// Of two Latin characters: a place of their own.
+  static size_t place_of(char32_t left, char32_t right) {
+    const uint64_t pair = (uint64_t{left} << 8) + right;
+    return static_cast<size_t>(pair ^ (pair >> kSizeBits) * 0x9e3779b1u) & ((size_t{1} << kSizeBits) - 1);
+  }
+  std::bitset<size_t{1} << kSizeBits> bits_;
+};
+
+/// Cuts between characters that no token joins; with `before_spaces`, only before a metaspace (U+2581). The tokens stay
+/// the same, and short words come again more often.
+std::unique_ptr<const Splitter> make_word_splitter(std::unique_ptr<const JoinedPairs> joined, bool before_spaces);
 
 /// A pattern in the syntax of tokenizer.json: the hand-written splitter when it is known, PCRE2 otherwise.
 /// Throws Error(Part::text) when PCRE2 refuses the pattern.

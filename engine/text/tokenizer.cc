@@ -5,10 +5,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "engine/text/tokenizer_parts.h"
 #include "engine/text/unicode.h"
 #include "engine/text/utf8.h"
+#include "engine/text/word_cache.h"
 #include "kernels/base/check.h"
 #include "kernels/base/error.h"
 
@@ -22,15 +24,29 @@ constexpr std::string_view kEndOfTurnSpellings[] = {
     "<end_of_turn>", "<|end|>",    "<|return|>", "<turn|>",
 };
 
-/// Cuts the pieces of one splitter by the next.
-std::vector<std::string_view> split_all(const TokenizerParts& parts, std::string_view text) {
-  std::vector<std::string_view> pieces{text};
-  for (const auto& splitter : parts.splitters) {
-    std::vector<std::string_view> finer;
-    for (const std::string_view piece : pieces) splitter->split(piece, finer);
-    pieces = std::move(finer);
+constexpr size_t kTypicalWordBytes = 4;
+constexpr size_t kWordsAhead = 8;  ///< so early the cache's line of a word is asked for
+
+/// The words of a text: the pieces of one splitter are cut by the next.
+void split_all(const TokenizerParts& parts, std::string_view text, std::vector<std::string_view>& words) {
+  words.clear();
+  words.reserve(text.size() / kTypicalWordBytes + 1);
+  if (parts.splitters.empty()) {
+    words.push_back(text);
+    return;
   }
-  return pieces;
+  parts.splitters[0]->split(text, words);
+  for (size_t i = 1; i < parts.splitters.size(); ++i) {
+    std::vector<std::string_view> finer;
+    finer.reserve(text.size() / kTypicalWordBytes + 1);
+    for (const std::string_view word : words) parts.splitters[i]->split(word, finer);
+    words = std::move(finer);
+  }
+}
+
+uint64_t next_serial() {
+  static std::atomic<uint64_t> serial{0};
+  return ++serial;
 }
 
 }  // namespace
@@ -64,21 +80,19 @@ void index_spellings(TokenizerParts& parts) {
   }
 }
 
-void add_word_splitter(TokenizerParts& parts, const PieceMap& pieces) {
-  if (pieces.find(kMetaspace) == pieces.end()) return;
-  std::unordered_set<char32_t> joined;
-  for (const auto& [text, id] : pieces) {
+void add_word_splitter(TokenizerParts& parts, const PieceTable& pieces, bool before_spaces) {
+  if (pieces.find(kMetaspace) < 0) return;
+  auto joined = std::make_unique<JoinedPairs>();
+  pieces.for_each([&](std::string_view text, TokenId) {
     char32_t previous = 0;
-    bool first = true;
     for (size_t at = 0; at < text.size();) {
       const CodePoint point = read_code_point(text, at);
-      if (!first && text.compare(at, point.num_bytes, kMetaspace) == 0) joined.insert(previous);
+      if (at > 0) joined->add(previous, point.value);
       previous = point.value;
-      first = false;
       at += point.num_bytes;
     }
-  }
-  parts.splitters.push_back(make_word_splitter(std::move(joined)));
+  });
+  parts.splitters.push_back(make_word_splitter(std::move(joined), before_spaces));
 }
 
 std::vector<TokenId> collect_end_of_generation(const TokenizerParts& parts, std::vector<TokenId> ids) {
@@ -91,23 +105,38 @@ std::vector<TokenId> collect_end_of_generation(const TokenizerParts& parts, std:
   return ids;
 }
 
-Tokenizer::Tokenizer(std::unique_ptr<const TokenizerParts> parts) : parts_(std::move(parts)) {
+Tokenizer::Tokenizer(std::unique_ptr<const TokenizerParts> parts) : parts_(std::move(parts)), serial_(next_serial()) {
   ECHELON_CHECK(parts_ && parts_->merger && parts_->token_bytes.size() == parts_->spellings.size() &&
                 parts_->special.size() == parts_->spellings.size());
 }
 
 Tokenizer::~Tokenizer() = default;
 
-void Tokenizer::encode_fragment(std::string_view fragment, bool first, std::vector<TokenId>& out) const {
-  const std::string normalized = parts_->normalizer.apply(fragment, first);
+void Tokenizer::encode_words(std::string_view text, Words& words, std::vector<TokenId>& out) const {
+  thread_local WordCache cache;
+  cache.use_for(serial_);
+  split_all(*parts_, text, words);
+  for (size_t i = 0; i < words.size(); ++i) {
+    const std::string_view word = words[i];
+    if (i + kWordsAhead < words.size()) cache.prefetch(words[i + kWordsAhead]);
+    if (cache.append_tokens(word, out)) continue;
+    const size_t end = out.size();
+    parts_->merger->append_tokens(word, out);
+    cache.put(word, std::span(out).subspan(end));
+  }
+}
+
+void Tokenizer::encode_fragment(std::string_view fragment, bool first, Words& words, std::vector<TokenId>& out) const {
+  const Normalizer& normalizer = parts_->normalizer;
+  const std::string normalized = normalizer.is_identity() ? std::string() : normalizer.apply(fragment, first);
   std::vector<TextFragment> fragments;
-  parts_->normalized_matched.cut(normalized, fragments);
+  parts_->normalized_matched.cut(normalizer.is_identity() ? fragment : normalized, fragments);
   for (const TextFragment& part : fragments) {
     if (part.id) {
       out.push_back(*part.id);
-      continue;
+    } else {
+      encode_words(part.text, words, out);
     }
-    for (const std::string_view piece : split_all(*parts_, part.text)) parts_->merger->append_tokens(piece, out);
   }
 }
 
@@ -117,15 +146,17 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, EncodeOptions opti
                 fmt::format("a text of {} bytes is too long; at most {} are encoded", text.size(), kMaxEncodeBytes));
   }
   std::vector<TokenId> ids;
+  ids.reserve(text.size() / kTypicalWordBytes + 2);
   if (options.add_special && parts_->add_bos && parts_->bos_id) ids.push_back(*parts_->bos_id);
   std::vector<TextFragment> fragments;
   (options.parse_special ? parts_->all_matched : parts_->always_matched).cut(text, fragments);
   bool first = true;
+  Words words;  // of one fragment after another
   for (const TextFragment& fragment : fragments) {
     if (fragment.id) {
       ids.push_back(*fragment.id);
     } else {
-      encode_fragment(fragment.text, first, ids);
+      encode_fragment(fragment.text, first, words, ids);
     }
     first = false;
   }

@@ -1,6 +1,7 @@
 // From text to token ids and back: byte-level BPE and SentencePiece, as GGUF metadata or a tokenizer.json describe
 // them. Exact against llama.cpp (GGUF) and Hugging Face tokenizers (tokenizer.json); tests/golden holds the oracles.
-// O(n log n) for any text. A Tokenizer is immutable: every const method may be called from any thread.
+// O(n log n) for any text. A Tokenizer is immutable: every const method may be called from any thread. A thread that
+// encodes keeps 2 MiB of words and their tokens (word_cache.h).
 #pragma once
 
 #include <cstdint>
@@ -91,9 +92,12 @@ class Tokenizer {
   bool adds_leading_space() const;
 
  private:
-  void encode_fragment(std::string_view fragment, bool first, std::vector<TokenId>& out) const;
+  using Words = std::vector<std::string_view>;
+  void encode_fragment(std::string_view fragment, bool first, Words& words, std::vector<TokenId>& out) const;
+  void encode_words(std::string_view text, Words& words, std::vector<TokenId>& out) const;
 
-  std::unique_ptr<const TokenizerParts> parts_;
+  const std::unique_ptr<const TokenizerParts> parts_;
+  const uint64_t serial_;  ///< of no other tokenizer of the process: whose words a thread's cache holds
 };
 
 inline constexpr size_t kMaxEncodeBytes = size_t{1} << 28;        ///< longest text that encode takes

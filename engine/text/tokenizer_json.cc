@@ -133,10 +133,11 @@ void make_model(TokenizerParts& parts, const object& model, const JsonSteps& ste
     const std::string spelling(entry.key());
     const auto id = static_cast<TokenId>(entry.value().get_int64());
     const auto bytes = steps.byte_level ? bytes_of_spelling(spelling) : std::optional(spelling);
-    if (bytes) setup.pieces.emplace(*bytes, id);
+    if (bytes) setup.pieces.add(*bytes, id);
   }
-  // ignore_merges makes a whole piece one token, so that more cuts would change it.
-  if (!steps.byte_level && !setup.whole_piece_first) add_word_splitter(parts, setup.pieces);
+  // ignore_merges makes a whole piece one token, so that more cuts would change it. Elsewhere than before spaces byte
+  // tokens could merge, and a run of unknown characters may be one token.
+  if (!steps.byte_level && !setup.whole_piece_first) add_word_splitter(parts, setup.pieces, true);
   parts.merger = make_rank_merger(std::move(setup), read_merges(parts, model));
 }
 

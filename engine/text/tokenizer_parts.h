@@ -68,8 +68,9 @@ struct TokenizerParts {
 /// Fills `ids` from `spellings`. The first of two equal spellings wins.
 void index_spellings(TokenizerParts& parts);
 
-/// For vocabularies that spell a space as U+2581: cuts texts into words wherever no token of `pieces` reaches across.
-void add_word_splitter(TokenizerParts& parts, const PieceMap& pieces);
+/// For vocabularies that spell a space as U+2581: cuts between characters that no token of `pieces` joins; with
+/// `before_spaces`, only before U+2581.
+void add_word_splitter(TokenizerParts& parts, const PieceTable& pieces, bool before_spaces);
 
 /// The given ids and the special tokens whose spelling is known to end a turn.
 std::vector<TokenId> collect_end_of_generation(const TokenizerParts& parts, std::vector<TokenId> ids);

@@ -2,6 +2,7 @@
 #include "engine/text/unicode.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "engine/text/unicode_tables.h"
 #include "engine/text/utf8.h"
@@ -71,7 +72,29 @@ bool is_space(char32_t point) {
          point == 0x2029 || point == 0x202f || point == 0x205f || point == 0x3000;
 }
 
+namespace {
+
+Class find_class(char32_t point) {
+  if (is_letter(point)) return Class::letter;
+  if (is_number(point)) return Class::number;
+  return is_space(point) ? Class::space : Class::other;
+}
+
+/// Of the points of the first two planes, where nearly all text lies.
+std::vector<Class> make_classes() {
+  std::vector<Class> classes(0x20000);
+  for (char32_t point = 0; point < classes.size(); ++point) classes[point] = find_class(point);
+  return classes;
+}
+
+}  // namespace
+
 bool is_python_space(char32_t point) { return is_space(point) || (point >= 0x1c && point <= 0x1f); }
+
+Class class_of(char32_t point) {
+  static const std::vector<Class> kClasses = make_classes();
+  return point < kClasses.size() ? kClasses[point] : find_class(point);
+}
 
 bool is_printable(char32_t point) { return find_range(kNotPrintable, point) == nullptr; }
 

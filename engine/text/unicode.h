@@ -1,11 +1,18 @@
 // Questions about code points that pre-tokenizers and templates ask: class, letter case, normal form C.
-// From generated tables of Unicode 14.0.0 (make_unicode_tables.py). All functions are pure; a lookup is O(log table).
+// From generated tables of Unicode 14.0.0 (make_unicode_tables.py). All functions are pure; a lookup is O(log table),
+// but for class_of.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace echelon::unicode {
+
+/// Which of is_letter, is_number and is_space holds, as pre-tokenizers ask for every character.
+enum class Class : uint8_t { other, letter, number, space };
+/// O(1) below U+20000.
+Class class_of(char32_t point);
 
 bool is_letter(char32_t point);        ///< \p{L}
 bool is_number(char32_t point);        ///< \p{N}

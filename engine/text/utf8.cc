@@ -2,6 +2,7 @@
 // The second byte's range per lead byte follows The Unicode Standard's table 3-7 of well-formed sequences.
 #include "engine/text/utf8.h"
 
+#include <array>
 #include <cstdint>
 
 namespace echelon {
@@ -9,11 +10,11 @@ namespace echelon {
 namespace {
 
 struct Lead {
-  size_t num_bytes;  ///< 0: not a lead byte
+  uint32_t num_bytes;  ///< 0: not a lead byte
   uint8_t second_min, second_max;
 };
 
-Lead lead_of(uint8_t byte) {
+constexpr Lead make_lead(uint8_t byte) {
   if (byte < 0x80) return {1, 0, 0};
   if (byte < 0xc2) return {0, 0, 0};
   if (byte < 0xe0) return {2, 0x80, 0xbf};
@@ -25,6 +26,14 @@ Lead lead_of(uint8_t byte) {
   if (byte == 0xf4) return {4, 0x80, 0x8f};
   return {0, 0, 0};
 }
+
+constexpr std::array<Lead, 256> make_leads() {
+  std::array<Lead, 256> leads{};
+  for (size_t byte = 0; byte < 256; ++byte) leads[byte] = make_lead(static_cast<uint8_t>(byte));
+  return leads;
+}
+
+constexpr std::array<Lead, 256> kLeads = make_leads();
 
 /// Appends `bytes` with broken parts replaced; stops before an unfinished sequence at the end and returns its offset.
 size_t append_decoded(std::string& out, std::string_view bytes) {
@@ -44,14 +53,21 @@ size_t append_decoded(std::string& out, std::string_view bytes) {
 
 }  // namespace
 
-CodePoint read_code_point(std::string_view text, size_t offset) {
+CodePoint read_long_code_point(std::string_view text, size_t offset) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[offset + i]); };
-  const Lead lead = lead_of(byte(0));
+  const Lead lead = kLeads[byte(0)];
   if (lead.num_bytes == 0) return {.num_bytes = 1};
   if (lead.num_bytes == 1) return {.value = byte(0), .num_bytes = 1, .valid = true};
   const size_t available = text.size() - offset;
+  const auto follows = [&](size_t i) { return (byte(i) & 0xc0) == 0x80; };
+  if (lead.num_bytes == 2 && available >= 2 && follows(1))  // nearly all that is not ASCII is this or the next
+    return {.value = (byte(0) & 0x1fu) << 6 | (byte(1) & 0x3fu), .num_bytes = 2, .valid = true};
+  if (lead.num_bytes == 3 && available >= 3 && byte(1) >= lead.second_min && byte(1) <= lead.second_max && follows(2)) {
+    const char32_t value = (byte(0) & 0x0fu) << 12 | (byte(1) & 0x3fu) << 6 | (byte(2) & 0x3fu);
+    return {.value = value, .num_bytes = 3, .valid = true};
+  }
   char32_t value = byte(0) & (0x7fu >> lead.num_bytes);
-  for (size_t i = 1; i < lead.num_bytes; ++i) {
+  for (uint32_t i = 1; i < lead.num_bytes; ++i) {
     if (i == available) return {.num_bytes = i, .incomplete = true};
     const uint8_t low = i == 1 ? lead.second_min : 0x80;
     const uint8_t high = i == 1 ? lead.second_max : 0xbf;

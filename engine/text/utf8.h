@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,13 +16,26 @@ inline constexpr char32_t kReplacementCharacter = 0xfffd;
 /// One step of reading UTF-8.
 struct CodePoint {
   char32_t value = kReplacementCharacter;
-  size_t num_bytes = 0;     ///< bytes read: 1 to 4; for a broken sequence, the maximal part of it
+  uint32_t num_bytes = 0;   ///< bytes read: 1 to 4; for a broken sequence, the maximal part of it
   bool valid = false;       ///< false: value is U+FFFD
   bool incomplete = false;  ///< the text ended inside a sequence that was right so far
 };
 
+/// As read_code_point, for what does not begin with an ASCII byte, too.
+CodePoint read_long_code_point(std::string_view text, size_t offset);
+
 /// The code point at `text[offset]`; offset < text.size().
-CodePoint read_code_point(std::string_view text, size_t offset);
+inline CodePoint read_code_point(std::string_view text, size_t offset) {
+  const auto byte = static_cast<uint8_t>(text[offset]);
+  if (byte < 0x80) return {.value = byte, .num_bytes = 1, .valid = true};
+  return read_long_code_point(text, offset);
+}
+
+/// How many bytes read_code_point reads. (g++ 12 takes the members of a CodePoint through vector registers; a loop over
+/// every character asks for one of them.)
+inline size_t code_point_bytes(std::string_view text, size_t offset) {
+  return static_cast<uint8_t>(text[offset]) < 0x80 ? 1 : read_long_code_point(text, offset).num_bytes;
+}
 
 /// Appends one code point; surrogates and values above U+10FFFF are written as U+FFFD.
 void append_utf8(std::string& out, char32_t value);

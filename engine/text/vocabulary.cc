@@ -168,7 +168,7 @@ void set_up_byte_level(TokenizerParts& parts, const Vocabulary& vocabulary) {
     const bool literal = type == TokenType::control || type == TokenType::unknown || type == TokenType::user_defined;
     const auto bytes = literal ? std::nullopt : bytes_of_spelling(parts.spellings[id]);
     parts.token_bytes.push_back(bytes.value_or(parts.spellings[id]));
-    if (bytes && setup.whole_piece_first) setup.pieces.emplace(*bytes, static_cast<TokenId>(id));
+    if (bytes && setup.whole_piece_first) setup.pieces.add(*bytes, static_cast<TokenId>(id));
   }
   parts.merger = make_rank_merger(std::move(setup), read_merges(parts, vocabulary.merges));
 }
@@ -191,7 +191,7 @@ void set_up_sentencepiece(TokenizerParts& parts, Vocabulary& vocabulary) {
       parts.token_bytes.push_back(is_text_token(type) ? replace_all(spelling, kMetaspace, " ") : spelling);
     }
     if (type == TokenType::normal || type == TokenType::user_defined) {
-      setup.pieces.emplace(spelling, static_cast<TokenId>(id));
+      setup.pieces.add(spelling, static_cast<TokenId>(id));
     }
   }
   if (vocabulary.add_space_prefix) {
@@ -199,7 +199,7 @@ void set_up_sentencepiece(TokenizerParts& parts, Vocabulary& vocabulary) {
     parts.strip_leading_space = true;
   }
   parts.normalizer.replacements.emplace_back(" ", kMetaspace);
-  add_word_splitter(parts, setup.pieces);
+  add_word_splitter(parts, setup.pieces, false);
   parts.merger = make_score_merger(std::move(setup));
 }
 

@@ -3,6 +3,7 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <sys/socket.h>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -27,6 +28,13 @@ asio::awaitable<Handshake> Connection::shake_hands() {
                            ERR_GET_REASON(static_cast<unsigned long>(error.value())) == SSL_R_HTTP_REQUEST;
   tls_.reset();
   co_return speaks_http ? Handshake::spoke_http : Handshake::failed;
+}
+
+size_t Connection::write_now(std::string_view bytes) {
+  if (tls_) return 0;
+  const ssize_t count =
+      ::send(plain_.socket().native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  return count > 0 ? static_cast<size_t>(count) : 0;
 }
 
 asio::awaitable<void> Connection::end() {

@@ -9,6 +9,7 @@
 #include <boost/beast/core/error.hpp>
 #include <chrono>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "frontend/http/listener.h"
@@ -39,6 +40,10 @@ class Connection {
   boost::asio::awaitable<Handshake> shake_hands();
   /// Says goodbye in TLS, where there is one, and shuts the socket down. The deadline bounds it.
   boost::asio::awaitable<void> end();
+
+  /// Writes what the socket takes without waiting and returns how much that was: 0 with TLS, and where writing fails (a
+  /// write that waits says how).
+  size_t write_now(std::string_view bytes);
 
   template <typename Buffers, typename Token>
   auto async_read_some(const Buffers& buffers, Token&& token) {

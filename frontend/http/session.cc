@@ -30,6 +30,7 @@ namespace http = boost::beast::http;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kReadBytes = 16 << 10;              ///< asked of the socket at once
+constexpr size_t kIdleReadBytes = 1 << 10;           ///< likewise, of a connection that may be idle for long
 constexpr size_t kSlowestBytesPerSecond = 64 << 10;  ///< a large body may take size / this longer
 constexpr int kMaxLingerReads = 4096;                ///< 64 MiB
 
@@ -152,8 +153,9 @@ asio::awaitable<void> Session::refuse(Incoming incoming) {
 
 asio::awaitable<bool> Session::wait_for_first_byte() {
   if (buffer_.size() > 0) co_return true;
+  buffer_.shrink_to_fit();  // an idle connection keeps nothing of the request before
   stream_.expires_after(state_.options.idle_timeout);
-  const auto [error, count] = co_await stream_.async_read_some(buffer_.prepare(kReadBytes), kAwait);
+  const auto [error, count] = co_await stream_.async_read_some(buffer_.prepare(kIdleReadBytes), kAwait);
   buffer_.commit(count);
   co_return !error;
 }
@@ -345,6 +347,8 @@ asio::awaitable<bool> Session::write_stream(HttpResponse response, const Incomin
 }
 
 asio::awaitable<bool> Session::write_bytes(std::string_view bytes) {
+  bytes.remove_prefix(stream_.write_now(bytes));  // nearly always all: no timer, no turn through the loop
+  if (bytes.empty()) co_return true;
   const auto extra = std::chrono::seconds(bytes.size() / kSlowestBytesPerSecond);
   stream_.expires_after(state_.options.write_timeout + extra);
   const auto [error, count] = co_await asio::async_write(stream_, asio::buffer(bytes), kAwait);

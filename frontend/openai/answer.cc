@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "frontend/openai/bodies.h"
+#include "frontend/openai/json_string.h"
 #include "kernels/base/check.h"
 
 namespace echelon {
@@ -160,7 +161,34 @@ void Answer::emit(size_t index, Effects& effects) {
 }
 
 std::string Answer::piece_events(size_t index, ChoicePiece piece) {
+  if (is_plain(index, piece)) return plain_event(index, piece.text);
   return server_sent_event(chunk(index, std::move(piece)));
+}
+
+bool Answer::is_plain(size_t index, const ChoicePiece& piece) const {
+  const bool only_text = piece.reasoning.empty() && piece.calls.empty() && piece.logprobs.is_null() && !piece.finish;
+  return only_text && !piece.text.empty() && choices_[index].sent && !setup_.params.return_token_ids &&
+         !setup_.params.continuous_usage;
+}
+
+/// The bytes of chunk(): what stands around a text is cut out of one with another text.
+std::string Answer::plain_event(size_t index, std::string_view text) {
+  ChoiceState& state = choices_[index];
+  if (state.before_text.empty()) {
+    constexpr std::string_view kText = "\x01", kWritten = "\\u0001\"";
+    ChoicePiece piece;
+    piece.text = kText;
+    const std::string event = server_sent_event(chunk(index, std::move(piece)));
+    const size_t at = event.rfind(kWritten);
+    ECHELON_CHECK(at != event.npos);
+    state.before_text = event.substr(0, at);
+    state.after_text = event.substr(at + kWritten.size() - 1);
+  }
+  std::string event;
+  event.reserve(state.before_text.size() + text.size() + state.after_text.size());
+  event += state.before_text;
+  append_json_string(event, text);
+  return event += state.after_text;
 }
 
 json::object Answer::frame(std::string_view object_name) const {

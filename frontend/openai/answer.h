@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -82,6 +83,8 @@ class Answer {
     bool begun = false;  ///< its first event has come (echo is done)
     bool sent = false;   ///< its first chunk is written
     ChoicePiece whole;   ///< all of it, when not streamed or a derived class keeps it
+    /// What stands around the text in a chunk that has nothing else; empty: not written yet.
+    std::string before_text, after_text;
   };
 
   /// What a call's id begins with.
@@ -95,6 +98,9 @@ class Answer {
   void begin_choice(size_t prompt, ChoiceState& state);
   void emit(size_t index, Effects& effects);
   boost::json::object chunk(size_t index, ChoicePiece piece);
+  /// Text and nothing else, in a chunk that is not the choice's first.
+  bool is_plain(size_t index, const ChoicePiece& piece) const;
+  std::string plain_event(size_t index, std::string_view text);
   boost::json::object frame(std::string_view object_name) const;
   boost::json::object usage() const;
   /// Of a chat: "content", and where there are any "reasoning_content" and "tool_calls".

@@ -93,7 +93,7 @@ Choice::Step Choice::add(const OutputToken& token) {
   ECHELON_CHECK(!finished_);
   ++num_tokens_;
   if (parser_ && parser_->in_reasoning()) ++num_reasoning_tokens_;
-  piece_.token_ids.emplace_back(token.token);
+  if (params_.return_token_ids) piece_.token_ids.emplace_back(token.token);
   const int num_top = params_.sampling.num_logprobs;
   if (token.logprob) {
     total_logprob_ += token.logprob->logprob;
@@ -121,7 +121,7 @@ Choice::Step Choice::add(const OutputToken& token) {
 
 void Choice::add_hidden(const OutputToken& token) {
   ++num_tokens_;
-  piece_.token_ids.emplace_back(token.token);
+  if (params_.return_token_ids) piece_.token_ids.emplace_back(token.token);
   const int num_top = params_.sampling.num_logprobs;
   if (shape_ == Shape::completion && num_top >= 0 && params_.shows_logprobs && token.logprob)
     completion_logprobs_.add(token.token, token.logprob, num_top, num_decoded_characters_, tokenizer_);

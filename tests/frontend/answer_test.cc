@@ -88,6 +88,23 @@ TEST(Answer, AChatStreamHasOneChunkPerTokenTheRoleFirstAndTheReasonLast) {
   EXPECT_EQ(chunks[4].at("system_fingerprint"), "fp_small");
 }
 
+TEST(Answer, AChunkOfTextAloneHasTheBytesThatJsonSerializesTo) {
+  for (const char* members : {R"(,"stream":true)", R"(,"stream":true,"stream_options":{"include_usage":true})"}) {
+    Answer answer(chat_setup(members));
+    std::string text;
+    answer.add(0, tokens_event(letters("a")));  // the role
+    for (TokenId byte = 0; byte < 128; ++byte) {
+      const std::string event = answer.add(0, tokens_event({byte})).events;
+      const auto data = stream_data(event);
+      ASSERT_EQ(data.size(), 1u);
+      EXPECT_EQ(event, server_sent_event(json::parse(data[0]).as_object()));
+      text += content_of(json::parse(data[0]).as_object());
+    }
+    ASSERT_EQ(text.size(), 128u);
+    for (size_t i = 0; i < text.size(); ++i) EXPECT_EQ(text[i], static_cast<char>(i));
+  }
+}
+
 TEST(Answer, TheLastTokenOfALengthStopCarriesTheReason) {
   Answer answer(chat_setup(R"(,"stream":true)"));
   const auto chunks = chunks_of(answer, {tokens_event(letters("a")), tokens_event(letters("b"), FinishReason::length)});

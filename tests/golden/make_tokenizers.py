@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # Makes tokenizer-hf.json: small tokenizer.json files in the forms of the known families, and what the PyPI package
-# `tokenizers` (0.23.3 when the file was made) says about texts. Usage: make_tokenizers.py (needs: pip install tokenizers)
+# `tokenizers` (0.23.3 when the file was made) says about texts. Usage: make_tokenizers.py
 import json
 import pathlib
 import random

@@ -122,6 +122,30 @@ TEST(Vocabulary, MergesByScoreAndFallsBackToBytes) {
   EXPECT_EQ(tokenizer->encode("ab<s>ab", {.parse_special = true}), (std::vector<TokenId>{263, 1, 263}));
 }
 
+TEST(Vocabulary, ShortAndLongWordsMergeAlike) {
+  for (const Vocabulary& vocabulary : {byte_vocabulary(), sentencepiece_vocabulary()}) {
+    const auto tokenizer = make_tokenizer(vocabulary);
+    const std::string word = vocabulary.kind == VocabularyKind::byte_level_bpe ? "abc" : "ab";
+    const std::vector<TokenId> once = tokenizer->encode(word);
+    ASSERT_EQ(once.size(), 1u);
+    std::string text;
+    for (size_t count = 1; count < 80; ++count) {
+      text += word;
+      EXPECT_EQ(tokenizer->encode(text), std::vector<TokenId>(count, once[0])) << count;
+    }
+  }
+}
+
+TEST(Vocabulary, AThreadKeepsTheWordsOfEveryTokenizerApart) {
+  Vocabulary fewer = byte_vocabulary();
+  fewer.merges.pop_back();
+  const auto one = make_tokenizer(byte_vocabulary()), other = make_tokenizer(fewer);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(one->encode("abc"), (std::vector<TokenId>{257}));
+    EXPECT_EQ(other->encode("abc"), (std::vector<TokenId>{256, 'c'}));
+  }
+}
+
 std::vector<std::string> texts_of(const std::vector<Mismatch>& found) {
   std::vector<std::string> texts;
   for (const Mismatch& mismatch : found) {
