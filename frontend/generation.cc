@@ -78,17 +78,20 @@ Generation::Generation(Engine& engine, std::unique_ptr<Answer> answer, const Ser
       buffer_limit_(options.stream_buffer_bytes),
       comment_period_(options.comment_period),
       strand_(std::move(strand)),
-      wake_(strand_) {}
+      wake_(strand_),
+      begin_(std::chrono::steady_clock::now()) {}
 
 Generation::~Generation() {
   for (const auto& inbox : inboxes_) inbox->close();
-  if (handles_.size() == prompts_.size()) count_tokens();  // else it was refused
+  for (const auto& [choice, window] : windows_) window.inbox->close();
+  if (accepted_) count_tokens();
   if (!answer_->done()) record_->finish_reason = finish_name(FinishReason::abort);
   if (!answer_->done() || answer_->error()) cancel_all();
 }
 
 void Generation::cancel_all() {
   for (const RequestHandle handle : handles_) engine_.cancel(handle);
+  for (const auto& [choice, window] : windows_) engine_.cancel(window.handle);
 }
 
 void Generation::note(const OutputEvent& event) {
@@ -106,26 +109,59 @@ void Generation::count_tokens() {
   record_->completion_tokens = counts.output;
 }
 
-std::optional<RequestError> Generation::submit() {
+Request Generation::request_of(std::vector<TokenId> prompt) const {
   const GenerationParams& params = answer_->params();
-  for (size_t i = 0; i < prompts_.size(); ++i) {
-    Request request;
-    request.id = prompts_.size() == 1 ? id_ : fmt::format("{}-{}", id_, i);
-    request.prompt = prompts_[i];
-    request.sampling = params.sampling;
-    request.num_choices = params.num_choices;
-    request.priority = params.priority;
-    request.tenant = tenant_;
-    request.cache_salt = cache_salt_;
-    request.timeout = params.timeout;
-    request.grammar = params.grammar;
-    request.pooling = params.pooling;
+  Request request;
+  request.id = id_;
+  request.prompt = std::move(prompt);
+  request.sampling = params.sampling;
+  request.num_choices = params.num_choices;
+  request.priority = params.priority;
+  request.tenant = tenant_;
+  request.cache_salt = cache_salt_;
+  request.arrival = begin_;
+  request.timeout = params.timeout;
+  request.grammar = params.grammar;
+  request.pooling = params.pooling;
+  return request;
+}
+
+std::optional<RequestError> Generation::submit_window(Answer::NextWindow window) {
+  const auto [prompt, choice] = window.of;
+  Request request = request_of(std::move(window.prompt));
+  request.num_choices = 1;
+  request.sampling.max_tokens = window.max_tokens;
+  request.sampling.min_tokens = window.min_tokens;
+  request.sampling.seed = window.seed;
+  auto inbox = std::make_shared<TokenInbox>(strand_, [this, prompt = prompt, choice = choice](OutputEvent event) {
+    event.choice = choice;
+    receive(prompt, std::move(event));
+  });
+  const auto handle = engine_.submit(std::move(request), inbox);
+  if (handle.has_error()) return handle.error();
+  windows_[{prompt, choice}] = {.handle = *handle, .inbox = std::move(inbox)};  // what was there has ended
+  return std::nullopt;
+}
+
+std::optional<RequestError> Generation::submit_prompts() {
+  while (handles_.size() < prompts_.size() && num_running_ < kMaxAtOnce) {
+    const size_t i = handles_.size();
+    Request request = request_of(prompts_[i]);
+    if (prompts_.size() > 1) request.id += fmt::format("-{}", i);
     inboxes_.push_back(
         std::make_shared<TokenInbox>(strand_, [this, i](OutputEvent event) { receive(i, std::move(event)); }));
     const auto handle = engine_.submit(std::move(request), inboxes_.back());
     if (handle.has_error()) return handle.error();  // the destructor cancels the ones before
     handles_.push_back(*handle);
+    ++num_running_;
   }
+  return std::nullopt;
+}
+
+std::optional<RequestError> Generation::submit() {
+  const GenerationParams& params = answer_->params();
+  if (auto error = submit_prompts()) return error;
+  accepted_ = true;
   if (params.stream) opening_ = answer_->opening_events();
   record_->model = answer_->setup().model->name;
   record_->stream = params.stream;
@@ -137,10 +173,25 @@ void Generation::receive(size_t prompt, OutputEvent event) {
   if (ended_) return;
   const bool too_slow = buffer_.size() > buffer_limit_;  // without this event's: an answer's last may repeat all of it
   note(event);
+  const bool makes_room = event.finish && handles_.size() < prompts_.size();
   Answer::Effects effects = answer_->add(prompt, std::move(event));
-  for (const int choice : effects.stop_choices) {
-    engine_.stop_choice(handles_[prompt], choice);
+  for (const auto& [of, choice] : effects.stop_choices) {
+    const auto window = windows_.find({of, choice});
+    if (window == windows_.end()) {
+      engine_.stop_choice(handles_[of], choice);
+    } else {
+      engine_.stop_choice(window->second.handle, 0);
+    }
     record_->finish_reason = finish_name(FinishReason::stop);
+  }
+  for (Answer::NextWindow& window : effects.windows) {
+    if (auto error = submit_window(std::move(window))) answer_->fail(std::move(*error));
+  }
+  if (makes_room) {
+    --num_running_;
+    auto error = submit_prompts();
+    if (error && num_running_ == 0)
+      answer_->fail(std::move(*error));  // else there is another try when the next one ends
   }
   const bool streams = answer_->params().stream;
   if (streams) buffer_ += effects.events;

@@ -4,11 +4,14 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/engine.h"
@@ -41,6 +44,9 @@ class TokenInbox final : public RequestListener, public std::enable_shared_from_
   std::vector<OutputEvent> delivered_;  ///< likewise; empty between two deliveries, its memory is kept
 };
 
+/// Prompts of one request that are in the engine at the same time; the rest follow as they end (embeddings).
+inline constexpr size_t kMaxAtOnce = 128;
+
 class Generation final : public BodySource {
  public:
   /// On the strand. `engine` must outlive this. Keeps the counts of `record`.
@@ -48,7 +54,7 @@ class Generation final : public BodySource {
              std::shared_ptr<RequestRecord> record, boost::asio::any_io_executor strand);
   ~Generation() override;
 
-  /// All prompts, or none.
+  /// The first kMaxAtOnce prompts, or none.
   std::optional<RequestError> submit();
   /// Until every choice has ended. The body, or a RequestError when the engine failed.
   boost::asio::awaitable<RequestResult<boost::json::object>> whole();
@@ -60,6 +66,11 @@ class Generation final : public BodySource {
   void receive(size_t prompt, OutputEvent event);
   void end_stream();
   void cancel_all();
+  Request request_of(std::vector<TokenId> prompt) const;
+  /// As many of the prompts as may be in the engine at once.
+  std::optional<RequestError> submit_prompts();
+  /// A choice goes on in a request of its own.
+  std::optional<RequestError> submit_window(Answer::NextWindow window);
   void note(const OutputEvent& event);  ///< into the record
   void count_tokens();                  ///< likewise
   void wake();
@@ -76,9 +87,17 @@ class Generation final : public BodySource {
   boost::asio::steady_timer wake_;  ///< cancelled when there is something to do
   bool waits_ = false;              ///< on wake_
   std::vector<std::shared_ptr<TokenInbox>> inboxes_;
-  std::vector<RequestHandle> handles_;
-  std::string opening_;  ///< events of before the first token, until they are written
-  std::string buffer_;   ///< events that are not written yet; at most stream_buffer_bytes and what came last
+  std::vector<RequestHandle> handles_;  ///< of the prompts that were submitted
+  size_t num_running_ = 0;              ///< of these, where there are more than kMaxAtOnce
+  bool accepted_ = false;
+  struct Window {
+    RequestHandle handle = 0;
+    std::shared_ptr<TokenInbox> inbox;
+  };
+  std::map<std::pair<size_t, int>, Window> windows_;   ///< of a prompt's choice that has left its prompt's request
+  const std::chrono::steady_clock::time_point begin_;  ///< a timeout counts from it
+  std::string opening_;                                ///< events of before the first token, until they are written
+  std::string buffer_;  ///< events that are not written yet; at most stream_buffer_bytes and what came last
   std::function<void()> cut_off_;
   bool ended_ = false;  ///< nothing will be added to buffer_
 };

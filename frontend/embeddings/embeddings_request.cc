@@ -54,13 +54,8 @@ void read_embeddings_request(JsonReader& reader, const ModelInfo& model, Embeddi
   use.dimensions = dimensions.value_or(0);
   reader.read("normalize", use.normalize);
   read_encoding(reader, use.base64);
-  reader.find_shaped("input", [&] { return prompts_shape(model.vocab_size); });
-  const json::value& input = reader.require("input");
+  request.inputs = read_prompts(reader, "input", model.vocab_size, kMaxInputs);
   reader.refuse_others(ignored_parameters());
-  if (reader.failed() || reader.describes()) return;
-  auto prompts = read_prompts(input, model.vocab_size, "input");
-  if (prompts.has_error()) return reader.fail(prompts.error());
-  request.inputs = std::move(*prompts);
 }
 
 RequestResult<AnswerSetup> prepare_embeddings(std::string_view body, std::shared_ptr<const ModelInfo> model) {

@@ -13,6 +13,8 @@
 
 namespace echelon {
 
+inline constexpr size_t kMaxInputs = 2048;  ///< as OpenAI has it; LangChain sends a thousand
+
 struct EmbeddingsRequest {
   GenerationParams params;
   VectorUse use;

@@ -13,7 +13,7 @@
 
 namespace echelon {
 
-inline constexpr size_t kMaxScoredTexts = kMaxPromptsTimesChoices;  ///< of one list
+inline constexpr size_t kMaxScoredTexts = 1024;  ///< of one list
 
 struct ScoreRequest {
   GenerationParams params;

@@ -74,11 +74,25 @@ std::string_view finish_name(FinishReason reason) {
 }
 
 Answer::Answer(AnswerSetup setup) : setup_(std::move(setup)), prompts_(setup_.prompts.size()) {
-  const size_t num_choices = setup_.prompts.size() * static_cast<size_t>(setup_.params.num_choices);
-  for (size_t i = 0; i < num_choices; ++i) {
-    choices_.emplace_back().choice = std::make_unique<Choice>(setup_.shape, setup_.params, *setup_.model->tokenizer);
+  for (size_t prompt = 0; prompt < setup_.prompts.size(); ++prompt) {
+    if (prompt > 0 && whole_of(prompt) == whole_of(prompt - 1)) continue;
+    for (int i = 0; i < setup_.params.num_choices; ++i) {
+      ChoiceState& state = choices_.emplace_back();
+      state.choice = make_choice();
+      state.part = prompt;
+      if (setup_.params.long_input == LongInput::sliding) state.window = setup_.prompts[prompt].tokens;
+    }
   }
-  num_open_ = num_choices;
+  num_open_ = choices_.size();
+}
+
+std::unique_ptr<Choice> Answer::make_choice() const {
+  return std::make_unique<Choice>(setup_.shape, setup_.params, *setup_.model->tokenizer);
+}
+
+void Answer::fail(RequestError error) {
+  error_ = error.message;
+  refusal_ = std::move(error);
 }
 
 Answer::Effects Answer::add(size_t prompt, OutputEvent event) {
@@ -117,11 +131,56 @@ void Answer::begin_choice(size_t prompt, ChoiceState& state) {
   if (setup_.echo) state.choice->echo(source.text, source.tokens, prompts_[prompt].logprobs, source.num_added);
 }
 
-void Answer::add_to_choice(size_t prompt, const OutputEvent& event, Effects& effects) {
-  const size_t index = prompt * static_cast<size_t>(setup_.params.num_choices) + static_cast<size_t>(event.choice);
+bool Answer::begin_next_part(size_t index, Effects& effects) {
   ChoiceState& state = choices_[index];
+  const size_t next = state.part + 1;
+  if (next >= setup_.prompts.size() || whole_of(next) != whole_of(state.part)) return false;
+  ended_parts_.output += state.choice->num_tokens();
+  ended_parts_.reasoning += state.choice->num_reasoning_tokens();
+  ChoicePiece piece = state.choice->take();
+  piece.finish.reset();
+  piece.stop_reason = nullptr;
+  piece.text += '\n';
+  emit(index, std::move(piece), effects);
+  state.choice = make_choice();
+  state.part = next;
+  for (auto& [prompt, event] : std::exchange(state.later, {})) add_to_choice(prompt, event, effects);
+  return true;
+}
+
+bool Answer::slide(size_t index, const OutputEvent& event, Effects& effects) {
+  const GenerationParams& params = setup_.params;
+  if (params.long_input != LongInput::sliding || !params.max_tokens) return false;
+  ChoiceState& state = choices_[index];
+  for (const OutputToken& token : event.tokens) state.window.push_back(token.token);
+  state.num_shown += static_cast<int64_t>(event.tokens.size());
+  const int64_t left = *params.max_tokens - state.num_shown;
+  if (event.finish != FinishReason::length || left <= 0) return false;
+  const int64_t context = setup_.model->max_model_len, kept = std::max<int64_t>(context / 2, 1);
+  if (static_cast<int64_t>(state.window.size()) > kept)
+    state.window.erase(state.window.begin(), state.window.end() - kept);
+  const int64_t room = context - static_cast<int64_t>(state.window.size());
+  if (room < 1) return false;
+  const auto wanted = static_cast<int>(std::min(left, room));
+  effects.windows.push_back(
+      {.of = {.prompt = state.part, .choice = event.choice},
+       .prompt = state.window,
+       .max_tokens = wanted,
+       .min_tokens = static_cast<int>(std::clamp<int64_t>(params.min_tokens - state.num_shown, 0, wanted)),
+       .seed = params.sampling.seed + ++state.num_windows});
+  return true;
+}
+
+void Answer::add_to_choice(size_t prompt, const OutputEvent& event, Effects& effects) {
+  const size_t index =
+      whole_of(prompt) * static_cast<size_t>(setup_.params.num_choices) + static_cast<size_t>(event.choice);
+  ChoiceState& state = choices_[index];
+  if (prompt > state.part) {
+    state.later.emplace_back(prompt, event);
+    return;
+  }
   Choice& choice = *state.choice;
-  if (choice.finished()) return;
+  if (choice.finished() || prompt < state.part) return;
   if (!state.begun) begin_choice(prompt, state);
   size_t num_shown = event.tokens.size();
   const bool hides_last = event.finish == FinishReason::stop && event.stop_token && num_shown > 0 &&
@@ -130,24 +189,26 @@ void Answer::add_to_choice(size_t prompt, const OutputEvent& event, Effects& eff
   if (setup_.echo_only) num_shown = 0;
   for (size_t i = 0; i < num_shown; ++i) {
     if (choice.add(event.tokens[i]) == Choice::Step::stop_string_found) {
-      if (!event.finish) effects.stop_choices.push_back(event.choice);
+      if (!event.finish) effects.stop_choices.push_back({.prompt = prompt, .choice = event.choice});
       break;
     }
     const bool more_to_come = event.finish && i + 1 == num_shown;  // the last piece carries the finish reason
-    if (choice.has_output() && !more_to_come) emit(index, effects);
+    if (choice.has_output() && !more_to_come) emit(index, choice.take(), effects);
+  }
+  if (!choice.finished() && slide(index, event, effects)) {
+    if (choice.has_output()) emit(index, choice.take(), effects);
+    return;
   }
   if (!choice.finished() && event.finish) {
     if (hides_last && !setup_.echo_only) choice.add_hidden(event.tokens.back());
     choice.finish(setup_.echo_only ? FinishReason::length : *event.finish, event.stop_token);
   }
-  if (choice.finished()) {
-    --num_open_;
-    emit(index, effects);
-  }
+  if (!choice.finished() || begin_next_part(index, effects)) return;
+  --num_open_;
+  emit(index, choice.take(), effects);
 }
 
-void Answer::emit(size_t index, Effects& effects) {
-  ChoicePiece piece = choices_[index].choice->take();
+void Answer::emit(size_t index, ChoicePiece piece, Effects& effects) {
   for (ToolCallDelta& call : piece.calls) {
     const CallSyntax& syntax = *setup_.params.parts->calls;
     const std::string_view prefix = syntax.has_id_prefix ? call_id_prefix() : "";
@@ -202,7 +263,7 @@ json::object Answer::frame(std::string_view object_name) const {
 }
 
 Answer::Counts Answer::counts() const {
-  Counts counts;
+  Counts counts = ended_parts_;
   for (const auto& prompt : setup_.prompts) counts.prompt += static_cast<int64_t>(prompt.tokens.size());
   for (const auto& prompt : prompts_) counts.cached += prompt.num_cached_tokens;
   for (const auto& state : choices_) {

@@ -30,7 +30,9 @@ struct AnswerSetup {
   std::shared_ptr<const ModelInfo> model;  ///< owners: the engine and answers in the making
   GenerationParams params;                 ///< sampling.seed is the one in use
   std::string tenant;                      ///< empty: the user of params
-  std::vector<AnswerPrompt> prompts;       ///< choice index = prompt x n + the engine's choice
+  std::vector<AnswerPrompt> prompts;
+  /// Of every prompt, which whole it is a part of, from 0 on; parts follow each other. Empty: each is a whole.
+  std::vector<size_t> whole_of;  ///< a choice's index is whole x n + the engine's choice
   bool echo = false, echo_only = false;
   std::shared_ptr<const VectorUse> vectors;  ///< what the prompts' pooled vectors become (embeddings/); null: text
   boost::json::object repeated;              ///< members that a body of /v1/responses repeats from the request
@@ -41,9 +43,23 @@ class Answer {
   explicit Answer(AnswerSetup setup);
   virtual ~Answer() = default;
 
+  /// A choice of the engine.
+  struct EngineChoice {
+    size_t prompt = 0;
+    int choice = 0;
+  };
+  /// The context is full, and the choice goes on with its newest tokens (LongInput::sliding): a request of one choice,
+  /// whose events are to be handed in as the ones of that choice.
+  struct NextWindow {
+    EngineChoice of;
+    std::vector<TokenId> prompt;
+    int max_tokens = 0, min_tokens = 0;
+    uint64_t seed = 0;
+  };
   struct Effects {
-    std::string events;             ///< complete server-sent events, when the request streams
-    std::vector<int> stop_choices;  ///< choices of this prompt whose stop string was found: Engine::stop_choice
+    std::string events;                      ///< complete server-sent events, when the request streams
+    std::vector<EngineChoice> stop_choices;  ///< whose stop string was found: Engine::stop_choice
+    std::vector<NextWindow> windows;
   };
   /// One event of the engine for one prompt. Events after a choice's end, or after an error, have no effect.
   virtual Effects add(size_t prompt, OutputEvent event);
@@ -54,6 +70,8 @@ class Answer {
   };
   /// So far.
   Counts counts() const;
+  /// It cannot go on: the engine takes no next window.
+  void fail(RequestError error);
   /// Every choice has ended (then `closing_events` or `body` complete the answer), or the engine reported an error.
   bool done() const { return num_open_ == 0 || error_.has_value(); }
   const std::optional<std::string>& error() const { return error_; }  ///< the engine's words: for the log only
@@ -80,9 +98,14 @@ class Answer {
   };
   struct ChoiceState {
     std::unique_ptr<Choice> choice;
-    bool begun = false;  ///< its first event has come (echo is done)
-    bool sent = false;   ///< its first chunk is written
-    ChoicePiece whole;   ///< all of it, when not streamed or a derived class keeps it
+    bool begun = false;                                 ///< its first event has come (echo is done)
+    bool sent = false;                                  ///< its first chunk is written
+    ChoicePiece whole;                                  ///< all of it, when not streamed or a derived class keeps it
+    size_t part = 0;                                    ///< the prompt that is being answered
+    std::vector<std::pair<size_t, OutputEvent>> later;  ///< of the parts behind it
+    std::vector<TokenId> window;                        ///< where the context slides: what is in it
+    int64_t num_shown = 0;                              ///< likewise: tokens of the windows so far
+    uint64_t num_windows = 0;
     /// What stands around the text in a chunk that has nothing else; empty: not written yet.
     std::string before_text, after_text;
   };
@@ -96,7 +119,13 @@ class Answer {
  private:
   void add_to_choice(size_t prompt, const OutputEvent& event, Effects& effects);
   void begin_choice(size_t prompt, ChoiceState& state);
-  void emit(size_t index, Effects& effects);
+  size_t whole_of(size_t prompt) const { return setup_.whole_of.empty() ? prompt : setup_.whole_of[prompt]; }
+  std::unique_ptr<Choice> make_choice() const;
+  /// Behind a part: the next one's choice, with what has come of it. False: it was the last.
+  bool begin_next_part(size_t index, Effects& effects);
+  /// Whether the choice goes on in another window, which then is among the effects.
+  bool slide(size_t index, const OutputEvent& event, Effects& effects);
+  void emit(size_t index, ChoicePiece piece, Effects& effects);
   boost::json::object chunk(size_t index, ChoicePiece piece);
   /// Text and nothing else, in a chunk that is not the choice's first.
   bool is_plain(size_t index, const ChoicePiece& piece) const;
@@ -113,6 +142,7 @@ class Answer {
   std::vector<PromptState> prompts_;
   std::vector<ChoiceState> choices_;
   size_t num_open_;
+  Counts ended_parts_;  ///< output and reasoning of parts that others follow
   std::optional<std::string> error_;
   std::optional<RequestError> refusal_;
 };

@@ -18,7 +18,7 @@ namespace echelon {
 /// What a choice has gathered since it was last taken.
 struct ChoicePiece : PartsPiece {
   boost::json::array token_ids;  ///< when the request asked for them
-  boost::json::value logprobs;  ///< null when there are none
+  boost::json::value logprobs;   ///< null when there are none
   std::optional<FinishReason> finish;
   boost::json::value stop_reason;  ///< the stop string or stop token id, as vLLM gives it
   /// Something that a client sees.

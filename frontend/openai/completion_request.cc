@@ -7,7 +7,6 @@
 #include <algorithm>
 
 #include "frontend/openai/output_format.h"
-#include "frontend/refusals.h"
 #include "kernels/base/limits.h"
 
 namespace echelon {
@@ -15,48 +14,49 @@ namespace {
 
 namespace json = boost::json;
 
-RequestError bad_prompt(std::string_view name) {
-  return bad_request(name, fmt::format("{} must be a string, an array of strings, an array of token ids, or an array "
-                                       "of arrays of token ids, and not empty",
-                                       name));
+json::object prompts_shape(int64_t vocab_size, size_t most) {
+  const json::object text{{"type", "string"}};
+  const json::object ids = array_shape(integer_shape(0, vocab_size - 1), static_cast<size_t>(kMaxModelLen), 1);
+  return any_of({text, ids, array_shape(text, most, 1), array_shape(ids, most, 1)});
 }
 
 }  // namespace
 
-json::object prompts_shape(int64_t vocab_size) {
-  const json::object text{{"type", "string"}};
-  const json::object ids = array_shape(integer_shape(0, vocab_size - 1), static_cast<size_t>(kMaxModelLen), 1);
-  return any_of(
-      {text, ids, array_shape(text, kMaxPromptsTimesChoices, 1), array_shape(ids, kMaxPromptsTimesChoices, 1)});
-}
-
-RequestResult<std::vector<PromptInput>> read_prompts(const json::value& value, int64_t vocab_size,
-                                                     std::string_view name) {
+std::vector<PromptInput> read_prompts(JsonReader& reader, std::string_view name, int64_t vocab_size, size_t most) {
   std::vector<PromptInput> prompts;
+  reader.find_shaped(name, [&] { return prompts_shape(vocab_size, most); });
+  const json::value& value = reader.require(name);
+  const auto add_ids = [&](const json::array& array, std::string_view path) {
+    auto ids = read_token_ids(array, path, vocab_size);
+    if (ids.has_error()) return reader.fail(ids.error());
+    prompts.emplace_back(std::move(*ids));
+  };
+  const auto refuse = [&] {
+    reader.fail(name, fmt::format("{} must be a string, an array of strings, an array of token ids, or an array of "
+                                  "arrays of token ids, and not empty",
+                                  name));
+    return prompts;
+  };
+  if (reader.failed() || reader.describes()) return prompts;
   if (value.is_string()) {
     prompts.emplace_back(std::string(value.get_string()));
     return prompts;
   }
-  if (!value.is_array() || value.get_array().empty()) return bad_prompt(name);
+  if (!value.is_array() || value.get_array().empty()) return refuse();
   const json::array& array = value.get_array();
   if (array.front().is_number()) {
-    auto ids = read_token_ids(array, name, vocab_size);
-    if (ids.has_error()) return ids.error();
-    prompts.emplace_back(std::move(*ids));
+    add_ids(array, name);
     return prompts;
   }
-  if (array.size() > kMaxPromptsTimesChoices)
-    return bad_request(name, fmt::format("{} has more than {} prompts", name, kMaxPromptsTimesChoices));
-  for (size_t i = 0; i < array.size(); ++i) {
-    if (array[i].kind() != array.front().kind()) return bad_prompt(name);
+  if (!is_array_of(reader, name, value, {1, most, "prompts"})) return prompts;
+  for (size_t i = 0; i < array.size() && !reader.failed(); ++i) {
+    if (array[i].kind() != array.front().kind()) return refuse();
     if (array[i].is_string()) {
       prompts.emplace_back(std::string(array[i].get_string()));
     } else if (array[i].is_array() && !array[i].get_array().empty()) {
-      auto ids = read_token_ids(array[i].get_array(), fmt::format("{}[{}]", name, i), vocab_size);
-      if (ids.has_error()) return ids.error();
-      prompts.emplace_back(std::move(*ids));
+      add_ids(array[i].get_array(), fmt::format("{}[{}]", name, i));
     } else {
-      return bad_prompt(name);
+      return refuse();
     }
   }
   return prompts;
@@ -99,18 +99,9 @@ void read_completion_request(JsonReader& reader, const ModelInfo& model, Complet
     params.sampling.num_prompt_logprobs = std::max(params.sampling.num_prompt_logprobs, params.sampling.num_logprobs);
   read_best_of(reader, params);
 
-  reader.find_shaped("prompt", [&] { return prompts_shape(model.vocab_size); });
-  const json::value& prompt = reader.require("prompt");
-  if (!reader.failed()) {
-    auto prompts = read_prompts(prompt, model.vocab_size);
-    if (prompts.has_error()) {
-      reader.fail(prompts.error());
-    } else {
-      request.prompts = std::move(*prompts);
-      if (request.prompts.size() * static_cast<size_t>(params.num_choices) > kMaxPromptsTimesChoices)
-        reader.fail("n", fmt::format("prompts times n (or best_of) must be at most {}", kMaxPromptsTimesChoices));
-    }
-  }
+  request.prompts = read_prompts(reader, "prompt", model.vocab_size, kMaxPromptsTimesChoices);
+  if (request.prompts.size() * static_cast<size_t>(params.num_choices) > kMaxPromptsTimesChoices)
+    reader.fail("n", fmt::format("prompts times n (or best_of) must be at most {}", kMaxPromptsTimesChoices));
   read_response_format(reader, params);
   refuse_unsupported(reader, false, params.num_choices);
   reader.refuse_others(ignored_parameters());

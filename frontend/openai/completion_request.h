@@ -23,10 +23,8 @@ struct CompletionRequest {
 void read_completion_request(JsonReader& reader, const ModelInfo& model, CompletionRequest& request);
 RequestResult<CompletionRequest> parse_completion_request(const boost::json::object& body, const ModelInfo& model);
 
-/// `prompt`, or another member of that kind, in its four forms: a string, strings, token ids, lists of token ids.
-RequestResult<std::vector<PromptInput>> read_prompts(const boost::json::value& value, int64_t vocab_size,
-                                                     std::string_view name = "prompt");
-/// The same as JSON Schema.
-boost::json::object prompts_shape(int64_t vocab_size);
+/// `prompt`, or another member of that kind, in its four forms: a string, strings, token ids, lists of token ids, at
+/// most `most` of them. It has to be there.
+std::vector<PromptInput> read_prompts(JsonReader& reader, std::string_view name, int64_t vocab_size, size_t most);
 
 }  // namespace echelon

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <chrono>
@@ -131,6 +132,17 @@ void read_stream_options(JsonReader& reader, GenerationParams& params) {
     reader.fail("stream_options", "stream_options is only allowed with stream: true");
 }
 
+void read_long_input(JsonReader& reader, GenerationParams& params) {
+  constexpr std::string_view kWords[] = {"error", "truncate", "split", "sliding"};  // as LongInput has them
+  std::string word(kWords[0]);
+  reader.read_word("long_input", word, kWords);
+  params.long_input = static_cast<LongInput>(std::find(std::begin(kWords), std::end(kWords), word) - kWords);
+  if (params.long_input != LongInput::error && params.truncate_prompt_tokens)
+    reader.fail("long_input", "long_input and truncate_prompt_tokens exclude each other");
+  if (params.long_input == LongInput::sliding && params.sampling.has_penalties())
+    reader.fail("long_input", "long_input: sliding has no penalties: they are over all tokens, and the window forgets");
+}
+
 void read_max_tokens(JsonReader& reader, int min, GenerationParams& params) {
   constexpr int64_t kMost = std::numeric_limits<int>::max();
   std::optional<int64_t> newer;
@@ -209,6 +221,7 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   reader.read("prompt_logprobs", params.prompt_logprobs, 0, kMaxLogprobs);
   sampling.num_prompt_logprobs = static_cast<int>(params.prompt_logprobs.value_or(-1));
   reader.read("truncate_prompt_tokens", params.truncate_prompt_tokens, -1, kInt32Max);
+  read_long_input(reader, params);
   reader.read("stop_token_ids", sampling.stop_token_ids, model.vocab_size, kMaxStopTokens);
   reader.read("stream", params.stream);
   read_stream_options(reader, params);
@@ -234,8 +247,7 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
 std::optional<RequestError> check_model(std::string_view name, const ModelInfo& model) {
   if (name.empty() || name == model.name) return std::nullopt;
   RequestError error = bad_request(
-      "model",
-      fmt::format("The model `{}` does not exist; the one served here is `{}`", shortened(name), model.name),
+      "model", fmt::format("The model `{}` does not exist; the one served here is `{}`", shortened(name), model.name),
       "model_not_found");
   error.http_status = 404;
   return error;
@@ -262,7 +274,7 @@ std::optional<RequestError> fit_to_context(GenerationParams& params, size_t num_
                        "context_length_exceeded");
   }
   const int64_t wanted = params.max_tokens.value_or(default_max_tokens > 0 ? default_max_tokens : room);
-  if (params.max_tokens && wanted > room) {
+  if (params.max_tokens && wanted > room && params.long_input != LongInput::sliding) {
     return bad_request(params.max_tokens_name,
                        fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens "
                                    "({} in the prompt, {} in the completion). Please reduce one of them.",

@@ -22,11 +22,20 @@ inline constexpr size_t kMaxBadWordStrings = 64;
 inline constexpr size_t kMaxBadWordBytes = 256;
 inline constexpr int kDefaultMaxTokens = 16;  ///< of /v1/completions; chats run to the end of the context
 
+/// What becomes of a prompt that the context has no room for.
+enum class LongInput {
+  error,     ///< a 400 that says both lengths
+  truncate,  ///< its end is kept
+  split,     ///< it is answered part by part, the answers joined with newlines
+  sliding,   ///< the context is a window over prompt and answer: the oldest tokens leave it
+};
+
 struct GenerationParams {
   SamplingParams sampling;            ///< num_logprobs is set by the endpoint's own reader
   std::optional<int64_t> seed;        ///< as the client gave it
   std::optional<int64_t> max_tokens;  ///< as the client gave it; sampling.max_tokens is set when the prompt is known
   std::string max_tokens_name = "max_tokens";  ///< how the client spelled it
+  int min_tokens = 0;  ///< as the client gave it, where the context slides: of all windows together
   int num_choices = 1;
   int num_returned = 0;        ///< the likeliest of num_choices (best_of); 0: all
   bool shows_logprobs = true;  ///< else sampling.num_logprobs is only for choosing among them
@@ -36,12 +45,13 @@ struct GenerationParams {
   std::optional<std::chrono::milliseconds> timeout;  ///< from arrival to the end of the answer
   Pooling pooling = Pooling::none;                   ///< of the prompts' hidden states, in place of an answer
   std::vector<std::string> stop;
-  std::optional<GrammarSource> format;            ///< what the answer has to be a text of
-  std::string format_parameter;                   ///< which that came in, for errors
-  std::shared_ptr<const Grammar> grammar;         ///< of `format`, when it is compiled
-  std::shared_ptr<const AnswerParts> parts;       ///< null: the answer is one text
-  std::optional<int64_t> prompt_logprobs;         ///< of each prompt token so many of the likeliest, and itself
-  std::vector<std::string> bad_words;             ///< sampling.bad_words has their spellings when they are tokenised
+  std::optional<GrammarSource> format;       ///< what the answer has to be a text of
+  std::string format_parameter;              ///< which that came in, for errors
+  std::shared_ptr<const Grammar> grammar;    ///< of `format`, when it is compiled
+  std::shared_ptr<const AnswerParts> parts;  ///< null: the answer is one text
+  std::optional<int64_t> prompt_logprobs;    ///< of each prompt token so many of the likeliest, and itself
+  std::vector<std::string> bad_words;        ///< sampling.bad_words has their spellings when they are tokenised
+  LongInput long_input = LongInput::error;
   std::optional<int64_t> truncate_prompt_tokens;  ///< the last so many are kept; -1: as many as there is room for
   bool stream = false, include_usage = false, continuous_usage = false;
   bool skip_special_tokens = true, include_stop = false, return_token_ids = false, include_reasoning = true;

@@ -10,6 +10,7 @@
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 #include "frontend/openai/ids.h"
+#include "frontend/openai/long_input.h"
 #include "frontend/openai/tokenize_request.h"
 #include "frontend/parts/tool_prompt.h"
 #include "frontend/refusals.h"
@@ -54,13 +55,23 @@ std::optional<RequestError> spell_bad_words(GenerationParams& params, const Mode
   return std::nullopt;
 }
 
+/// How many tokens of a prompt are kept at most; nothing: all.
+std::optional<int64_t> num_kept(const GenerationParams& params, int default_max_tokens, const ModelInfo& model,
+                                size_t num_tokens) {
+  if (!params.truncate_prompt_tokens) {
+    const bool cuts = params.long_input == LongInput::truncate || params.long_input == LongInput::sliding;
+    if (!cuts || !is_too_long(num_tokens, params, model)) return std::nullopt;
+    return prompt_room(params, default_max_tokens, model);
+  }
+  const int64_t output = params.max_tokens.value_or(std::max(default_max_tokens, 1));
+  return *params.truncate_prompt_tokens > 0 ? *params.truncate_prompt_tokens
+                                            : std::max<int64_t>(1, model.max_model_len - output);
+}
+
 /// Keeps the end of a prompt, and a BOS that was added to it, where the client asks for that.
 void truncate(const GenerationParams& params, int default_max_tokens, const ModelInfo& model, AnswerPrompt& prompt) {
-  if (!params.truncate_prompt_tokens) return;
-  const int64_t output = params.max_tokens.value_or(std::max(default_max_tokens, 1));
-  const int64_t keep = *params.truncate_prompt_tokens > 0 ? *params.truncate_prompt_tokens
-                                                          : std::max<int64_t>(1, model.max_model_len - output);
   const auto size = static_cast<int64_t>(prompt.tokens.size());
+  const int64_t keep = num_kept(params, default_max_tokens, model, prompt.tokens.size()).value_or(size);
   if (size <= keep) return;
   const auto added = std::min(static_cast<int64_t>(prompt.num_added), keep - 1);
   prompt.tokens.erase(prompt.tokens.begin() + added, prompt.tokens.end() - (keep - added));
@@ -80,6 +91,14 @@ std::optional<RequestError> complete(GenerationParams& params, std::vector<Answe
     longest = std::max(longest, prompt.tokens.size());
   }
   if (auto error = fit_to_context(params, longest, model.max_model_len, prompt_name, default_max_tokens)) return error;
+  if (params.long_input == LongInput::sliding) {
+    if (params.format)
+      return bad_request(params.format_parameter,
+                         fmt::format("{} is not supported with long_input: sliding", params.format_parameter),
+                         "unsupported_parameter");
+    params.min_tokens = params.sampling.min_tokens;
+    params.sampling.min_tokens = std::min(params.min_tokens, params.sampling.max_tokens);
+  }
   if (!params.seed) params.seed = model.default_seed ? static_cast<int64_t>(*model.default_seed) : random_seed();
   params.sampling.seed = static_cast<uint64_t>(*params.seed);
   return validate(params.sampling, model.vocab_size);
@@ -145,6 +164,33 @@ std::optional<RequestError> set_parts(const Conversation& conversation, std::str
   return std::nullopt;
 }
 
+/// The prompt, or its parts where it is too long and the request has it split: split(room) -> the parts.
+template <typename Split>
+std::optional<RequestError> add_prompt(AnswerPrompt prompt, Split split, int default_max_tokens, const ModelInfo& model,
+                                       AnswerSetup& setup) {
+  const GenerationParams& params = setup.params;
+  const size_t whole = setup.whole_of.empty() ? 0 : setup.whole_of.back() + 1;
+  const auto add = [&](AnswerPrompt one) {
+    setup.prompts.push_back(std::move(one));
+    setup.whole_of.push_back(whole);
+  };
+  if (params.long_input != LongInput::split || !is_too_long(prompt.tokens.size(), params, model)) {
+    add(std::move(prompt));
+    return std::nullopt;
+  }
+  if (auto error = check_joinable(params, setup.echo)) return error;
+  const auto room = static_cast<size_t>(prompt_room(params, default_max_tokens, model));
+  if (room <= prompt.num_added) return bad_request(params.max_tokens_name, "the context has no room beside the answer");
+  auto parts = split(room);
+  if (parts.has_error()) return parts.error();
+  if ((setup.prompts.size() + parts->size()) * static_cast<size_t>(params.num_choices) > kMaxPromptsTimesChoices)
+    return bad_request("long_input",
+                       fmt::format("the prompt has more than {} parts (times n)", kMaxPromptsTimesChoices),
+                       "context_length_exceeded");
+  for (AnswerPrompt& part : *parts) add(std::move(part));
+  return std::nullopt;
+}
+
 }  // namespace
 
 bool has_reasoning(const ModelInfo& model) {
@@ -205,7 +251,12 @@ RequestResult<AnswerSetup> prepare_conversation(GenerationParams params, const C
   setup.shape = Choice::Shape::chat;
   setup.params = std::move(params);
   if (const auto error = set_parts(conversation, *text, *model, setup.params)) return *error;
-  setup.prompts.push_back({.tokens = std::move(*tokens), .text = {}, .num_added = 0});
+  AnswerPrompt prompt{.tokens = std::move(*tokens), .text = {}, .num_added = 0};
+  const auto split = [&](size_t room) {
+    const auto tokens_of = [&](const Conversation& part) { return conversation_tokens(part, *model); };
+    return split_conversation(conversation, room, tokens_of);
+  };
+  if (auto error = add_prompt(std::move(prompt), split, 0, *model, setup)) return *error;
   if (auto error = complete(setup.params, setup.prompts, conversation.parameter, 0, *model)) return *error;
   setup.model = std::move(model);
   return setup;
@@ -225,7 +276,10 @@ RequestResult<AnswerSetup> prepare_completion(std::string_view body, std::shared
   for (PromptInput& input : request->prompts) {
     auto prompt = make_prompt(std::move(input), request->add_special_tokens, setup.echo, "prompt", *model);
     if (prompt.has_error()) return prompt.error();
-    setup.prompts.push_back(std::move(*prompt));
+    const auto split = [&](size_t room) {
+      return RequestResult<std::vector<AnswerPrompt>>(split_prompt(*prompt, room));
+    };
+    if (auto error = add_prompt(*prompt, split, kDefaultMaxTokens, *model, setup)) return *error;
   }
   if (auto error = complete(setup.params, setup.prompts, "prompt", kDefaultMaxTokens, *model)) return *error;
   setup.model = std::move(model);

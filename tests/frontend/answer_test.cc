@@ -135,7 +135,7 @@ TEST(Answer, AStopStringAcrossTokensIsNeverShownAndStopsTheChoice) {
   for (const char letter : std::string("aEbENDcd")) {
     auto effects = answer.add(0, tokens_event({static_cast<TokenId>(letter)}));
     text += effects.events;
-    stopped.insert(stopped.end(), effects.stop_choices.begin(), effects.stop_choices.end());
+    for (const auto& [prompt, choice] : effects.stop_choices) stopped.push_back(choice);
   }
   EXPECT_EQ(stopped, std::vector<int>{0});
   ASSERT_TRUE(answer.done());

@@ -15,6 +15,7 @@
 #include "frontend/embeddings/vector_use.h"
 #include "frontend/embeddings/vectors.h"
 #include "frontend/front_end.h"
+#include "frontend/generation.h"
 #include "tests/frontend/http_client.h"
 #include "tests/frontend/script_engine.h"
 
@@ -309,6 +310,18 @@ TEST_F(Embeddings, AreShapedAsTheClientSays) {
   EXPECT_EQ(floats_of(of(R"(,"dimensions":3,"normalize":false)")), shaped(last, 3, false));
   EXPECT_EQ(of(R"(,"encoding_format":"base64")"), json::value(base64_of_floats(shaped(last, 0, true))));
   EXPECT_EQ(floats_of(of(R"(,"encoding_format":"float")")), shaped(last, 0, true));
+}
+
+TEST_F(Embeddings, ManyInputsAreInTheEngineAFewAtATime) {
+  engine_.max_requests = static_cast<int>(kMaxAtOnce);  // beyond it refuses
+  json::array inputs;
+  for (int i = 0; i < 300; ++i) inputs.push_back(json::array{1 + i % 200, 1 + i / 200});
+  const auto answer =
+      ask(front_->port(), post_text("/v1/embeddings", json::serialize(json::object{{"input", inputs}})));
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  EXPECT_EQ(answer.json().at("data").as_array().size(), 300u);
+  EXPECT_EQ(answer.json().at("usage").at("prompt_tokens"), 600);
+  EXPECT_EQ(engine_.num_submitted, 300);
 }
 
 TEST_F(Embeddings, ScoresAreCosinesOfPairs) {

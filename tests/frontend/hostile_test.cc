@@ -238,6 +238,7 @@ class Mutator {
                                                   "allowed_token_ids",
                                                   "bad_words",
                                                   "truncate_prompt_tokens",
+                                                  "long_input",
                                                   "stream",
                                                   "stream_options",
                                                   "ignore_eos",
