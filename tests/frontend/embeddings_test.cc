@@ -200,7 +200,7 @@ TEST(EmbeddingParameters, InputsMayFillTheContextAndAreCutWhereTheClientSaysSo) 
   EXPECT_EQ(with_bos->prompts.at(0).tokens, (std::vector<TokenId>{testing::kBosToken, 'a', 'b'}));
   EXPECT_EQ(without->prompts.at(0).tokens, (std::vector<TokenId>{'a', 'b'}));
   std::string many = R"("input":["a")";
-  for (int i = 0; i < kMaxPromptsTimesChoices; ++i) many += R"(,"a")";
+  for (size_t i = 0; i < kMaxInputs; ++i) many += R"(,"a")";
   EXPECT_TRUE(embed(many + "]").has_error());
 }
 
@@ -313,11 +313,12 @@ TEST_F(Embeddings, AreShapedAsTheClientSays) {
 }
 
 TEST_F(Embeddings, ManyInputsAreInTheEngineAFewAtATime) {
+  start();
   engine_.max_requests = static_cast<int>(kMaxAtOnce);  // beyond it refuses
   json::array inputs;
   for (int i = 0; i < 300; ++i) inputs.push_back(json::array{1 + i % 200, 1 + i / 200});
   const auto answer =
-      ask(front_->port(), post_text("/v1/embeddings", json::serialize(json::object{{"input", inputs}})));
+      ask(port_, post_text("/v1/embeddings", json::serialize(json::object{{"input", inputs}})));
   ASSERT_EQ(answer.status, 200) << answer.body;
   EXPECT_EQ(answer.json().at("data").as_array().size(), 300u);
   EXPECT_EQ(answer.json().at("usage").at("prompt_tokens"), 600);
