@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <limits>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -21,12 +22,16 @@ class Grammar;
 /// of all (a sum in float64 in the order of positions, divided, rounded once).
 enum class Pooling : uint8_t { none, last, mean };
 
+/// The priority of work that nobody waits for. It runs in what the others leave: beside theirs it has one row of few
+/// tokens in each micro-batch, by turns, and it gives its place and its blocks to others that wait.
+inline constexpr int kBackgroundPriority = std::numeric_limits<int32_t>::max();
+
 struct Request {
   std::string id;               ///< for logs; need not be unique
   std::vector<TokenId> prompt;  ///< at least one token
   SamplingParams sampling;
   int num_choices = 1;     ///< `n`; they share the prompt's KV blocks
-  int priority = 0;        ///< lower first
+  int priority = 0;        ///< lower first; the last is kBackgroundPriority
   std::string tenant;      ///< inside a class tenants get shares by their weights; empty: the one without a name
   std::string cache_salt;  ///< of the prefix cache: prefixes are shared among requests with equal ones
   std::chrono::steady_clock::time_point arrival = std::chrono::steady_clock::now();

@@ -18,7 +18,14 @@ double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::
 std::string cause_of_error(const Request& request) {
   if (request.pooling != Pooling::none) return "the model gave no finite hidden states";
   return request.grammar == nullptr ? "the model gave no finite logits"
-                                    : "the grammar and the other parameters together allow no token";
+                                    : "the grammar, the vocabulary and the other parameters together allow no token";
+}
+
+/// The grammar goes on with bytes that no token of the vocabulary has.
+bool allows_nothing(Matcher& matcher, int64_t vocab_size) {
+  TokenMask mask(vocab_size);
+  matcher.fill(mask);
+  return mask.count() == 0;
 }
 
 RequestError queue_timeout(int limit_s) {
@@ -111,7 +118,9 @@ void ServingEngine::apply(const SequenceUpdate& update) {
   if (update.finish == FinishReason::error) {
     event.error = cause_of_error(request.request);
     event.pooled.clear();
-    if (request.request.grammar != nullptr && request.request.sampling.num_listed() > 0)
+    const bool is_its_own = choice.matcher != nullptr && (request.request.sampling.num_listed() > 0 ||
+                                                          allows_nothing(*choice.matcher, model()->vocab_size));
+    if (is_its_own)
       event.refusal = RequestError{.message = event.error, .code = "no_token_allowed"};
   } else if (update.token) {
     event.tokens.push_back(*update.token);

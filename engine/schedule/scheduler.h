@@ -140,7 +140,10 @@ class Scheduler {
   /// Returns how many sequences decode, in this micro-batch or another.
   int plan_decodes(Draft& draft);
   void plan_prefills(Draft& draft);
+  void plan_background(Draft& draft);
   void admit_waiting(Draft& draft);
+  bool has_place_for(const Sequence& sequence) const;
+  void make_way(const Sequence& sequence, const Draft& draft);
   bool may_start(const Sequence& sequence) const;
   static bool has_room_for(const Sequence& sequence, const Draft& draft);
   static bool runs_whole_prompt(const Sequence& sequence);

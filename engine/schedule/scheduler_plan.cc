@@ -17,6 +17,9 @@ constexpr int kMinChunk = 64;
 constexpr int kFirstPromptTokens = 8;
 constexpr double kLeastPromptShare = 0.25;
 
+/// Tokens of background work beside others.
+constexpr int kBackgroundTokens = 16;
+
 /// Tokens that one plan's registrations may carry, beyond those of the first (4 MiB): a plan has to fit into one frame
 /// of the control channel.
 constexpr size_t kMaxRegistrationTokens = size_t{1} << 20;
@@ -29,6 +32,7 @@ struct Scheduler::Draft {
   MaskedRows masked;
   int tokens_left = 0;
   int64_t vectors_left = 0;                                       ///< answers to rows that pool
+  bool holds_back = false;                                        ///< background work: others run or wait
   double seconds_left = std::numeric_limits<double>::infinity();  ///< for prompts
   std::vector<const Sequence*> members;
 
@@ -43,11 +47,14 @@ std::optional<MicroBatch> Scheduler::next() {
   draft.tokens_left = options_.max_batch_tokens;
   const auto vector_bytes = std::max<size_t>(static_cast<size_t>(options_.hidden) * sizeof(float), 1);
   draft.vectors_left = static_cast<int64_t>(std::max<size_t>(kMaxPooledBytes / vector_bytes, 1));
+  const auto is_background = [](const Sequence* sequence) { return sequence->is_background(); };
+  draft.holds_back = waiting_.has_foreground() || !std::all_of(running_.begin(), running_.end(), is_background);
   const int num_decoding = plan_decodes(draft);
   if (num_parallel() > 1) share_prompts(draft);
   if (options_.itl_target_s > 0 && num_decoding > 0) hold_itl_target(draft);
   plan_prefills(draft);
   admit_waiting(draft);
+  if (draft.holds_back) plan_background(draft);
   if (draft.batch.rows.empty()) return std::nullopt;
   draft.batch.number = draft.record.number = next_number_++;
   for (const InFlightRow& row : draft.record.rows) sequences_.at(row.sequence)->last_plan = draft.record.number;
@@ -65,7 +72,7 @@ int Scheduler::plan_decodes(Draft& draft) {
   std::vector<Sequence*> ready;
   int num_decoding = 0;
   for (Sequence* sequence : running_) {
-    if (!sequence->in_decode()) continue;
+    if (!sequence->in_decode() || (draft.holds_back && sequence->is_background())) continue;
     ++num_decoding;
     if (sequence->num_pending() > 0 && sequence->goes_on()) ready.push_back(sequence);
   }
@@ -121,6 +128,7 @@ int Scheduler::chunk_of(const Sequence& sequence, const Draft& draft) const {
 void Scheduler::plan_prefills(Draft& draft) {
   std::vector<Sequence*> prefills;
   for (Sequence* sequence : running_) {
+    if (draft.holds_back && sequence->is_background()) continue;
     if (!sequence->in_decode() && sequence->num_pending() > 0 && !draft.has(sequence)) prefills.push_back(sequence);
   }
   std::sort(prefills.begin(), prefills.end(), ClassAndAge());
@@ -130,6 +138,19 @@ void Scheduler::plan_prefills(Draft& draft) {
     if (num_tokens == 0) break;
     add_row(*sequence, num_tokens, draft);
   }
+}
+
+/// One row beside others: of what waited longest.
+void Scheduler::plan_background(Draft& draft) {
+  Sequence* next = nullptr;
+  for (Sequence* sequence : running_) {
+    if (sequence->is_background() && draft.has(sequence)) return;  // it has just started
+    const bool is_ready = sequence->num_pending() > 0 && (!sequence->in_decode() || sequence->goes_on());
+    if (!sequence->is_background() || !is_ready || !has_room_for(*sequence, draft)) continue;
+    if (!next || sequence->last_plan < next->last_plan) next = sequence;
+  }
+  if (!next || draft.tokens_left == 0) return;
+  add_row(*next, std::min({next->num_pending(), kBackgroundTokens, draft.tokens_left}), draft);
 }
 
 /// A sequence may start when its rows in flight from before a preemption are back, and choice 0 has its prompt in
@@ -146,24 +167,49 @@ bool Scheduler::has_room_for(const Sequence& sequence, const Draft& draft) {
   return sequence.pooling == Pooling::none || draft.vectors_left > 0;
 }
 
+/// A slot, and room for all it has now and one block more, so that a new sequence does not push out the next one at
+/// once.
+bool Scheduler::has_place_for(const Sequence& sequence) const {
+  return !free_slots_.empty() && num_running() < gate_.max_running() &&
+         (running_.empty() || pool_.num_free() >= num_free_needed(sequence) + 1);
+}
+
+/// Background work gives way where that is enough, the youngest first.
+void Scheduler::make_way(const Sequence& sequence, const Draft& draft) {
+  size_t num_free = static_cast<size_t>(pool_.num_free());
+  for (const Sequence* other : running_)
+    num_free += other->is_background() && !draft.has(other) ? other->blocks.size() : 0;
+  if (num_free < static_cast<size_t>(num_free_needed(sequence)) + 1) return;
+  while (!has_place_for(sequence)) {
+    Sequence* const victim = choose_victim(draft);
+    if (victim == nullptr || !victim->is_background()) return;
+    preempt(*victim);
+  }
+}
+
 void Scheduler::admit_waiting(Draft& draft) {
-  if (draft.tokens_left == 0 || free_slots_.empty()) return;
+  bool has_background = std::any_of(running_.begin(), running_.end(), [](auto* s) { return s->is_background(); });
+  if (draft.tokens_left == 0 || (free_slots_.empty() && !has_background)) return;
   gate_.open(waiting_, !running_.empty(), now_s_);
   size_t registered_tokens = 0;
   WaitingQueue::Order order(waiting_);
-  while (draft.tokens_left > 0 && !free_slots_.empty() && num_running() < gate_.max_running()) {
+  while (draft.tokens_left > 0) {
     Sequence* const sequence = order.next();
     if (sequence == nullptr) break;
     if (!may_start(*sequence) || !gate_.lets_in(*sequence)) continue;
+    const bool is_beside = sequence->is_background() && draft.holds_back;
+    if (is_beside && has_background) continue;
+    if (chunk_of(*sequence, draft) == 0 || !has_room_for(*sequence, draft)) break;
+    if (!sequence->is_background()) make_way(*sequence, draft);
+    if (!has_place_for(*sequence)) break;
     const size_t with_it =
         sequence->sampling.num_listed() + (sequence->sampling.needs_tokens() ? sequence->tokens.size() : 0);
     if (registered_tokens > 0 && registered_tokens + with_it > kMaxRegistrationTokens) break;
     registered_tokens += with_it;
-    // Room for all it has now and one block more, so that a new sequence does not push out the next one at once.
-    if (!running_.empty() && pool_.num_free() < num_free_needed(*sequence) + 1) break;
-    if (chunk_of(*sequence, draft) == 0 || !has_room_for(*sequence, draft)) break;
     admit(*sequence, draft);
-    if (!add_row(*sequence, std::max(chunk_of(*sequence, draft), 1), draft, true)) break;
+    has_background |= sequence->is_background();
+    const int num_tokens = std::max(chunk_of(*sequence, draft), 1);
+    if (!add_row(*sequence, is_beside ? std::min(num_tokens, kBackgroundTokens) : num_tokens, draft, true)) break;
   }
 }
 

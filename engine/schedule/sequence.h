@@ -18,6 +18,7 @@ struct Sequence {
   SequenceId first_choice = 0;  ///< the sequence of choice 0 of the same request (itself for choice 0)
   int choice = 0;
   int priority = 0;
+  bool is_background() const { return priority == kBackgroundPriority; }
   TenantId tenant = 0;
   int weight = 1;           ///< of the tenant: its share against others
   uint64_t cache_salt = 0;  ///< prefixes are shared among equal ones only

@@ -43,9 +43,11 @@ void WaitingQueue::erase(Sequence* sequence) {
 }
 
 void WaitingQueue::start(Sequence* sequence) {
+  if (sequence->is_background()) return erase(sequence);
   const int best = classes_.begin()->first;
+  const size_t num_classes = classes_.size() - classes_.count(kBackgroundPriority);
   const bool is_other = sequence->priority != best;
-  starts_before_others_ = is_other || classes_.size() == 1 ? 0 : starts_before_others_ + 1;
+  starts_before_others_ = is_other || num_classes == 1 ? 0 : starts_before_others_ + 1;
   erase(sequence);
   sequence->priority = best;
 }
@@ -59,7 +61,9 @@ bool WaitingQueue::contains(const Sequence* sequence) const {
 
 WaitingQueue::Order::Order(const WaitingQueue& queue) : queue_(queue) {
   if (!open_class(queue.classes_.begin()) || queue.starts_before_others_ < kTurnOfOthers - 1) return;
-  for (auto other = std::next(queue.classes_.begin()); other != queue.classes_.end(); ++other) {
+  const auto background = queue.classes_.find(kBackgroundPriority);  // has no turn: it takes what is left
+  if (queue.classes_.begin() == background) return;
+  for (auto other = std::next(queue.classes_.begin()); other != background; ++other) {
     for (const auto& [tenant, sequences] : other->second) {
       Sequence* const oldest = *sequences.begin();
       if (turn_ == nullptr || oldest->order < turn_->order) turn_ = oldest;

@@ -47,11 +47,13 @@ class WaitingQueue {
 
   void insert(Sequence* sequence);
   void erase(Sequence* sequence);
-  /// Erases one that starts. From a class that is not the best it gets into the best: it shall not be the first to be
-  /// preempted for those that it was started before.
+  /// Erases one that starts. From a class that is not the best it gets into the best, but for background work: it shall
+  /// not be the first to be preempted for those that it was started before.
   void start(Sequence* sequence);
   bool contains(const Sequence* sequence) const;
   size_t size() const { return size_; }
+  /// Other than background work waits.
+  bool has_foreground() const { return !classes_.empty() && classes_.begin()->first != kBackgroundPriority; }
 
   /// Calls f(sequence) for all in no particular order, until it returns false.
   template <typename F>

@@ -10,7 +10,6 @@
 #include <chrono>
 #include <exception>
 #include <functional>
-#include <limits>
 #include <list>
 #include <memory>
 #include <optional>
@@ -24,7 +23,7 @@
 namespace echelon {
 
 /// Of every line, whatever its body says: no request of a user waits for one.
-inline constexpr int kBatchPriority = std::numeric_limits<int32_t>::max();
+inline constexpr int kBatchPriority = kBackgroundPriority;
 
 struct LineAnswer {
   int64_t line = 0;

@@ -201,6 +201,14 @@ TEST(LocalCluster, AGrammarAgainstAllowedTokensIsARefusal) {
   refused->wait();
   EXPECT_EQ(refused->finish(), FinishReason::error);
   EXPECT_EQ(refused->refused_with(), 400);
+
+  // SmolLM2 has no token with the first byte of a code point above U+40000.
+  request = request_of(prompt_of(5), 4);
+  request.grammar = cluster.model()->grammars->get({.kind = GrammarKind::choice, .text = "[\"\xf1\xa0\xa6\x95\"]"});
+  const auto unspelled = cluster.submit(std::move(request));
+  unspelled->wait();
+  EXPECT_EQ(unspelled->finish(), FinishReason::error);
+  EXPECT_EQ(unspelled->refused_with(), 400);
 }
 
 TEST(LocalCluster, EndsWhatTakesLongerThanItMay) {

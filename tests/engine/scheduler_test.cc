@@ -30,6 +30,78 @@ TEST(Scheduler, SpreadsDecodesOverTheMicroBatchesInFlight) {
   }
 }
 
+Sequence background(SequenceId id, int num_prompt, int max_tokens) {
+  Sequence s = sequence(id, num_prompt, max_tokens);
+  s.priority = kBackgroundPriority;
+  return s;
+}
+
+TEST(Scheduler, BackgroundWorkHasOneRowBesideOthersByTurns) {
+  Scheduler scheduler({.num_blocks = 100, .max_num_seqs = 8, .max_batch_tokens = 512, .depth = 1});
+  HashModel model(100);
+  std::map<int, int> num_rows;  // of slots, while others run
+  const auto step = [&] {
+    const auto batch = scheduler.next();
+    scheduler.commit(model.run(*batch));
+    return *batch;
+  };
+  for (SequenceId id = 1; id <= 3; ++id) add_one(scheduler, background(id, 100, 50));
+  EXPECT_EQ(step().tokens.size(), 300u) << "alone it runs like everything else";
+  EXPECT_EQ(step().rows.size(), 3u);
+  for (SequenceId id = 4; id <= 5; ++id) add_one(scheduler, sequence(id, 4, 10));
+  step();  // they start
+  for (int i = 0; i < 9; ++i) {
+    const MicroBatch batch = step();
+    ASSERT_EQ(batch.rows.size(), 3u) << "two that others wait for, and one behind them";
+    for (const PlanRow& row : batch.rows) ++num_rows[row.slot];
+  }
+  std::vector<int> counts;
+  for (const auto& [slot, count] : num_rows) counts.push_back(count);
+  std::sort(counts.begin(), counts.end());
+  EXPECT_EQ(counts, (std::vector<int>{3, 3, 3, 9, 9}));
+  EXPECT_EQ(step().rows.size(), 3u) << "the others have ended";
+  scheduler.check_integrity();
+}
+
+TEST(Scheduler, APromptInTheBackgroundRunsFewTokensBesideOthers) {
+  Scheduler scheduler({.num_blocks = 100, .max_num_seqs = 8, .max_batch_tokens = 512, .depth = 1});
+  HashModel model(100);
+  add_one(scheduler, sequence(1, 4, 50));
+  scheduler.commit(model.run(*scheduler.next()));
+  add_one(scheduler, background(2, 400, 5));
+  add_one(scheduler, background(3, 400, 5));
+  for (int i = 0; i < 20; ++i) {
+    const auto batch = scheduler.next();
+    ASSERT_EQ(batch->rows.size(), 2u);
+    EXPECT_LE(batch->tokens.size(), 17u);
+    scheduler.commit(model.run(*batch));
+  }
+}
+
+TEST(Scheduler, BackgroundWorkGivesItsPlaceToOthersThatWait) {
+  Scheduler scheduler({.num_blocks = 12, .max_num_seqs = 2, .max_batch_tokens = 512, .depth = 1});
+  HashModel model(12);
+  const std::vector<TokenId> prompt = sequence(1, 40, 9).tokens;
+  for (SequenceId id = 1; id <= 2; ++id) add_one(scheduler, background(id, 40, 9));
+  std::map<SequenceId, std::vector<TokenId>> outputs;
+  const auto step = [&] {
+    const auto batch = scheduler.next();
+    ASSERT_TRUE(batch);
+    for (const SequenceUpdate& update : scheduler.commit(model.run(*batch)))
+      outputs[update.sequence].push_back(update.token->token);
+  };
+  step();
+  add_one(scheduler, sequence(3, 40, 3));
+  add_one(scheduler, sequence(4, 300, 3));  // there are no blocks for it and another
+  step();
+  EXPECT_EQ(scheduler.num_preemptions(), 1u) << "the other one would not be enough for the fourth";
+  EXPECT_EQ(outputs[3].size(), 1u);
+  while (!scheduler.is_idle()) step();
+  for (const auto& [id, max_tokens] : std::map<SequenceId, int>{{1, 9}, {2, 9}, {3, 3}, {4, 3}})
+    EXPECT_EQ(outputs[id], alone(sequence(id, id == 4 ? 300 : 40, 9).tokens, 0, max_tokens)) << id;
+  scheduler.check_integrity();
+}
+
 TEST(Scheduler, PlansTheNextStepWhileOneRunsWhenTokensAreFedBack) {
   Scheduler scheduler({.num_blocks = 100, .max_num_seqs = 8, .max_batch_tokens = 512, .depth = 2, .feed_back = true});
   HashModel model(100);

@@ -151,7 +151,8 @@ class Simulation {
     const SamplingParams sampling = choose_sampling();
     const Pooling pooling = below(8) == 0 ? (below(2) == 0 ? Pooling::last : Pooling::mean) : Pooling::none;
     const bool pools = pooling != Pooling::none;
-    const int num_choices = below(4) == 0 && !pools ? 3 : 1, priority = below(2);
+    const int num_choices = below(4) == 0 && !pools ? 3 : 1;
+    const int priority = below(6) == 0 ? kBackgroundPriority : below(2);
     const auto tenant = static_cast<TenantId>(below(3));
     const bool wants_prompt = below(5) == 0 && !pools;
     const auto salt = static_cast<uint64_t>(below(4) == 0);
@@ -192,9 +193,10 @@ class Simulation {
     plan();
   }
 
-  /// While a request of the lower class waits, one of the better class comes whenever one has ended.
+  /// While a request of the lower class waits, one of the better class comes whenever one has ended. (Background work
+  /// may wait for ever.)
   void keep_coming() {
-    const auto waits = [](const auto& each) { return each.second.priority > 0 && !each.second.finished; };
+    const auto waits = [](const auto& each) { return each.second.priority == 1 && !each.second.finished; };
     if (!floods_ || std::none_of(requests_.begin(), requests_.end(), waits)) return;
     require(++num_flooding_ < kMostFlooding, "a request of the lower class waits for ever");
     const SequenceId id = next_id_++;
