@@ -120,8 +120,7 @@ void ServingEngine::apply(const SequenceUpdate& update) {
     event.pooled.clear();
     const bool is_its_own = choice.matcher != nullptr && (request.request.sampling.num_listed() > 0 ||
                                                           allows_nothing(*choice.matcher, model()->vocab_size));
-    if (is_its_own)
-      event.refusal = RequestError{.message = event.error, .code = "no_token_allowed"};
+    if (is_its_own) event.refusal = RequestError{.message = event.error, .code = "no_token_allowed"};
   } else if (update.token) {
     event.tokens.push_back(*update.token);
     ++metrics_.generation_tokens;

@@ -53,14 +53,26 @@ void SpecialTokenMatcher::add(SpecialToken token) {
   }
   if (token_ends_[node] >= 0) return;
   token_ends_[node] = static_cast<int32_t>(tokens_.size());
+  if (token.text.size() == 1) single_[static_cast<uint8_t>(token.text[0])] = token_ends_[node];
+  if (token.text.size() >= 4) continues_.set(pair_of(token.text[2], token.text[3]));
+  if (token.text.size() > 1) goes_on_.set(pair_of(token.text[0], token.text[1]));
   for (int second = 0; second < 256; ++second) {
-    if (token.text.size() == 1 || static_cast<char>(second) == token.text[1])
-      begins_.set(pair_of(token.text[0], static_cast<char>(second)));
+    if (token.text.size() > 1 && static_cast<char>(second) != token.text[1]) continue;
+    const size_t pair = pair_of(token.text[0], static_cast<char>(second));
+    begins_.set(pair);
+    if (token.text.size() < 4) short_begins_.set(pair);
   }
   tokens_.push_back(std::move(token));
 }
 
 const SpecialToken* SpecialTokenMatcher::match(std::string_view text, size_t at) const {
+  const bool is_single = at + 1 == text.size() || !goes_on_[pair_of(text[at], text[at + 1])];
+  if (is_single) {
+    const int32_t number = single_[static_cast<uint8_t>(text[at])];
+    if (number < 0) return nullptr;
+    const SpecialToken& token = tokens_[static_cast<size_t>(number)];
+    return !token.whole_word || stands_alone(text, at, at + 1) ? &token : nullptr;
+  }
   const SpecialToken* longest = nullptr;
   uint32_t node = 0;
   for (size_t end = at; end < text.size();) {

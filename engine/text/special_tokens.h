@@ -37,9 +37,12 @@ class SpecialTokenMatcher {
   void cut(std::string_view text, std::vector<TextFragment>& out) const;
 
  private:
-  /// Cheap: no where no token's first two bytes are.
+  /// Cheap: no where no token's first two bytes are, nor the next two of one that has so many.
   bool may_match(std::string_view text, size_t at) const {
-    return at + 1 == text.size() || begins_[pair_of(text[at], text[at + 1])];
+    if (at + 1 == text.size()) return true;
+    const size_t pair = pair_of(text[at], text[at + 1]);
+    if (!begins_[pair]) return false;
+    return short_begins_[pair] || at + 3 >= text.size() || continues_[pair_of(text[at + 2], text[at + 3])];
   }
   static size_t pair_of(char first, char second) {
     return static_cast<size_t>(static_cast<uint8_t>(first)) << 8 | static_cast<uint8_t>(second);
@@ -48,9 +51,13 @@ class SpecialTokenMatcher {
   static uint64_t step_of(uint32_t node, char byte) { return uint64_t{node} << 8 | static_cast<uint8_t>(byte); }
 
   std::vector<SpecialToken> tokens_;
-  std::bitset<size_t{1} << 16> begins_;           ///< by the first two bytes
-  std::unordered_map<uint64_t, uint32_t> steps_;  ///< of a trie: node and byte -> node; 0 is the root
-  std::vector<int32_t> token_ends_ = {-1};        ///< by node: which token ends there; -1: none
+  std::bitset<size_t{1} << 16> begins_;                          ///< by the first two bytes
+  std::bitset<size_t{1} << 16> short_begins_;                    ///< likewise, of tokens of fewer than four
+  std::bitset<size_t{1} << 16> continues_;                       ///< by the third and fourth
+  std::bitset<size_t{1} << 16> goes_on_;                         ///< likewise: a token has both
+  std::unordered_map<uint64_t, uint32_t> steps_;                 ///< of a trie: node and byte -> node; 0 is the root
+  std::vector<int32_t> token_ends_ = {-1};                       ///< by node: which token ends there; -1: none
+  std::vector<int32_t> single_ = std::vector<int32_t>(256, -1);  ///< by byte: the token that it is alone; -1: none
 };
 
 }  // namespace echelon

@@ -210,7 +210,10 @@ class WordSplitter final : public Splitter {
       cuts[num_cuts] = at;
       char32_t here = static_cast<unsigned char>(text[at]);
       size_t num_bytes = 1;
-      if (here >= 0x80) {
+      if (here == 0xe2 && text.substr(at, kMetaspace.size()) == kMetaspace) {  // nearly all that is not ASCII
+        here = kMetaspacePoint;
+        num_bytes = kMetaspace.size();
+      } else if (here >= 0x80) {
         const CodePoint point = read_long_code_point(text, at);
         here = point.value;
         num_bytes = point.num_bytes;
@@ -226,6 +229,7 @@ class WordSplitter final : public Splitter {
 
  private:
   static constexpr char32_t kMetaspacePoint = 0x2581;
+  static constexpr std::string_view kMetaspace = "\u2581";
 
   bool may_cut(char32_t left, char32_t right) const {
     if ((left | right) < 0x80) return ascii_cuts_[left << 7 | right];
