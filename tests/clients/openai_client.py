@@ -258,6 +258,25 @@ class Car(pydantic.BaseModel):
     parts: list[Part] = pydantic.Field(max_length=2)
 
 
+def check_long_inputs(client, model):
+    """A prompt that the context has no room for: its end, its parts, each as that prompt alone; a window goes on when it is full."""
+    limit = client.models.retrieve(model).max_model_len
+    half, num_tokens = list(range(100, 100 + limit // 2 + 50)), 4
+
+    def text(prompt, **extra):
+        answer = client.completions.create(model=model, prompt=prompt, temperature=0, max_tokens=extra.pop("max_tokens", num_tokens), extra_body=extra)
+        return answer.choices[0].text, answer.usage.completion_tokens
+
+    whole = half + half[::-1]
+    split, num_generated = text(whole, long_input="split", ignore_eos=True)
+    check(split == text(half, ignore_eos=True)[0] + "\n" + text(half[::-1], ignore_eos=True)[0], "an answer of parts is not the answers of the parts")
+    check(num_generated == 2 * num_tokens, f"{num_generated} tokens of two parts")
+    kept = whole[-(limit - num_tokens):]
+    check(text(whole, long_input="truncate") == text(kept), "what is left of a prompt has another answer")
+    slid, num_generated = text(kept, long_input="sliding", max_tokens=3 * num_tokens, ignore_eos=True)
+    check(num_generated == 3 * num_tokens and slid.startswith(text(kept, ignore_eos=True)[0]), "a window does not go on where the context ends")
+
+
 def check_structured(client, model):
     """Every answer that ends is what was asked for, greedy or not, streamed or not, also of several at a time."""
     ask = [{"role": "user", "content": "Describe a car."}]
@@ -411,13 +430,14 @@ def main():
         check_completion(client, arguments.model)
         check_choosing(client, arguments.model)
         check_embeddings(client, arguments.model)
+        check_long_inputs(client, arguments.model)
         check_structured(client, arguments.model)
         check_tools(client, arguments.model)
         check_batches(client, arguments.model)
         check_errors(client, arguments.model, bool(arguments.api_key))
     except openai.APIError as error:
         check(False, f"unexpected {type(error).__name__}: {error}")
-    print("openai client: models, chats, responses, completions, streams, lists of tokens, embeddings, scores, structured answers, tools, batches and errors hold")
+    print("openai client: models, chats, responses, completions, streams, lists of tokens, embeddings, scores, long inputs, structured answers, tools, batches and errors hold")
 
 
 if __name__ == "__main__":
