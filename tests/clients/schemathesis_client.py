@@ -28,7 +28,7 @@ def main():
     arguments = parser.parse_args()
     command = [str(pathlib.Path(sys.executable).parent / "st"), "run", arguments.base_url + "/openapi.json", "--checks", CHECKS, "--phases",
                arguments.phases, "--max-examples", arguments.examples, "--seed", "1", "--no-color", "--no-shrink", "--warnings", "off",
-               "--request-timeout", "60", "--continue-on-failure", "--suppress-health-check", "all"]
+               "--request-timeout", "120", "--continue-on-failure", "--suppress-health-check", "all"]
     if arguments.api_key:
         command += ["--header", f"Authorization: Bearer {arguments.api_key}"]
     with tempfile.TemporaryDirectory(prefix="echelon-schemathesis-") as folder:  # it keeps what it has found
