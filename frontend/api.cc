@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "frontend/anthropic/messages_request.h"
+#include "frontend/batch/service.h"
 #include "frontend/generation.h"
 #include "frontend/http/offload.h"
 #include "frontend/metrics/exposition.h"
@@ -321,7 +322,8 @@ asio::awaitable<HttpResponse> Api::metrics(HttpRequest) {
   const auto model = engine_.model();
   HttpResponse response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  response.body = metrics_text(engine_.metrics(), metrics_, model == nullptr ? "" : model->name);
+  response.body = metrics_text(engine_.metrics(), metrics_, model == nullptr ? "" : model->name,
+                               batches_ == nullptr ? nullptr : &batches_->metrics());
   co_return response;
 }
 

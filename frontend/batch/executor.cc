@@ -97,7 +97,7 @@ void BatchExecutor::start_one() {
   for (size_t turn = 0; turn < runs_.size(); ++turn) {
     Run& run = *runs_.front();
     if (prepare_next(run)) {
-      const bool has_room = num_choices_ == 0 || num_choices_ + run.next->num_choices <= max_choices_;
+      const bool has_room = metrics_.choices == 0 || metrics_.choices + run.next->num_choices <= max_choices_;
       if (!has_room) return;  // whoever ends schedules
       start(run);
       runs_.splice(runs_.end(), runs_, runs_.begin());
@@ -141,11 +141,11 @@ BatchExecutor::Prepared BatchExecutor::prepare(BatchLine line, const std::string
 void BatchExecutor::start(Run& run) {
   const auto task = run.running.emplace(run.running.end());
   task->num_choices = run.next->num_choices;
-  num_choices_ += task->num_choices;
+  metrics_.choices += task->num_choices;
   Prepared prepared = std::move(*run.next);
   run.next.reset();
   const auto ended = [this, &run, task](std::exception_ptr fault, LineAnswer answer) {
-    num_choices_ -= task->num_choices;
+    metrics_.choices -= task->num_choices;
     run.running.erase(task);
     if (fault == nullptr) {
       answered(run, std::move(answer));
@@ -162,7 +162,9 @@ void BatchExecutor::start(Run& run) {
 
 void BatchExecutor::answered(Run& run, LineAnswer answer) {
   try {
+    const bool failed = answer.failed;
     run.work.answered(std::move(answer));
+    ++(failed ? metrics_.lines_failed : metrics_.lines_answered);
   } catch (...) {
     run.fault = std::current_exception();
     stop(run);

@@ -19,6 +19,7 @@
 #include "frontend/access/request_log.h"
 #include "frontend/batch/batch_line.h"
 #include "frontend/http/options.h"
+#include "frontend/metrics/batch_metrics.h"
 
 namespace echelon {
 
@@ -57,6 +58,8 @@ class BatchExecutor {
   /// Cancels what runs of it. No effect when it does not run.
   void stop(const BatchWork& work);
   void stop_all();
+  /// Any thread.
+  const BatchMetrics& metrics() const { return metrics_; }
 
  private:
   struct Prepared {
@@ -97,7 +100,7 @@ class BatchExecutor {
   const ServerOptions options_;
   RequestLog* const log_;
   const int max_choices_;
-  int num_choices_ = 0;   ///< in the engine
+  BatchMetrics metrics_;
   std::list<Run*> runs_;  ///< the first one's turn
   bool scheduled_ = false;
   boost::asio::steady_timer retry_;  ///< while the engine is not ready

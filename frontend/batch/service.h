@@ -36,6 +36,8 @@ class BatchService {
   /// One thread. All that follows is called on it.
   boost::asio::thread_pool& thread() { return thread_; }
   BatchStore& store() { return store_; }
+  /// Any thread.
+  const BatchMetrics& metrics() const { return executor_.metrics(); }
   /// `batch` as its owner asked for it; checks that there is room.
   RequestResult<Batch> create(Batch batch);
   RequestResult<Batch> cancel(Batch batch);

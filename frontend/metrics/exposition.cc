@@ -135,9 +135,17 @@ void write_http(PrometheusText& out, const HttpMetrics& http) {
               "Streams cut off because their reader was too slow.");
 }
 
+void write_batches(PrometheusText& out, const BatchMetrics& batches) {
+  out.gauge("echelon_batch_choices", static_cast<double>(batches.choices.load()), "Choices of batches in the engine.");
+  out.family("echelon_batch_lines_total", Type::counter, "Lines of batches that were answered, by how.");
+  out.sample(static_cast<double>(batches.lines_answered.load()), {{"result", "answered"}});
+  out.sample(static_cast<double>(batches.lines_failed.load()), {{"result", "failed"}});
+}
+
 }  // namespace
 
-std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, std::string_view model_name) {
+std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, std::string_view model_name,
+                         const BatchMetrics* batches) {
   PrometheusText out({{"model_name", std::string(model_name)}});
   write_vllm(out, engine);
   out.counter("echelon_steps_total", static_cast<double>(engine.steps), "Micro-batches committed.");
@@ -154,6 +162,7 @@ std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, s
   if (engine.slowest_rank >= 0) out.sample(engine.slowest_rank);
   write_ranks(out, engine);
   write_http(out, http);
+  if (batches != nullptr) write_batches(out, *batches);
   return out.text();
 }
 

@@ -6,11 +6,14 @@
 #include <string_view>
 
 #include "engine/engine_metrics.h"
+#include "frontend/metrics/batch_metrics.h"
 #include "frontend/metrics/http_metrics.h"
 
 namespace echelon {
 
 /// `model_name` is empty while the model's metadata is being read.
-std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, std::string_view model_name);
+/// `batches` is null where there are none.
+std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, std::string_view model_name,
+                         const BatchMetrics* batches = nullptr);
 
 }  // namespace echelon

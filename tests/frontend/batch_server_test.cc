@@ -129,6 +129,9 @@ TEST_F(Batches, AreAnsweredLineByLine) {
   const std::string id = batch_of(content);
   const json::value done = ended(id);
   EXPECT_EQ(done.at("request_counts"), (json::value{{"total", 22}, {"completed", 20}, {"failed", 2}}));
+  const std::string metrics = get("/metrics").body;
+  for (const auto* line : {"result=\"answered\"} 20\n", "result=\"failed\"} 2\n"})
+    EXPECT_NE(metrics.find(line), std::string::npos) << metrics;
   EXPECT_EQ(done.at("metadata"), (json::value{{"a", "b"}}));
   EXPECT_TRUE(done.at("errors").is_null());
   for (const auto* time : {"created_at", "in_progress_at", "finalizing_at", "completed_at", "expires_at"})
