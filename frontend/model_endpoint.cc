@@ -35,7 +35,8 @@ const ModelEndpoint kScoreEndpoint{"/score", "score-", &prepare_score, &make_ans
 const ModelEndpoint kRerankEndpoint{"/rerank", "rerank-", &prepare_rerank, &make_answer<RerankAnswer>};
 
 void begin_answer(const ModelEndpoint& endpoint, std::string tenant, AnswerSetup& setup) {
-  setup.id = random_id(endpoint.id_prefix);
+  const std::string& given = setup.params.request_id;
+  setup.id = given.empty() ? random_id(endpoint.id_prefix) : std::string(endpoint.id_prefix) + given;
   setup.tenant = std::move(tenant);
   setup.created_unix_s = unix_seconds();
 }

@@ -42,6 +42,7 @@ void read_pooled_params(JsonReader& reader, const ModelInfo& model, GenerationPa
   reader.read("add_special_tokens", add_special_tokens);
   reader.read("priority", params.priority, kInt32Min, kInt32Max);
   reader.read("user", params.user);
+  read_request_id(reader, params.request_id);
   reader.read("cache_salt", params.cache_salt);
   read_timeout(reader, params);
 }

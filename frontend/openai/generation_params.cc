@@ -26,7 +26,6 @@ constexpr auto kIgnored = std::to_array<std::string_view>({
     "safety_identifier",
     "prompt_cache_key",
     "prompt_cache_retention",
-    "request_id",
 });
 
 /// Values that ask for nothing.
@@ -163,6 +162,18 @@ void read_timeout(JsonReader& reader, GenerationParams& params) {
   params.timeout = std::chrono::milliseconds(std::llround(double{seconds} * 1e3));
 }
 
+void read_request_id(JsonReader& reader, std::string& id) {
+  reader.find("request_id", R"({"type": "string", "pattern": "^[0-9A-Za-z_.:-]{1,64}$"})");
+  reader.read("request_id", id);
+  const auto is_right = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '.' ||
+           c == ':' || c == '-';
+  };
+  if (reader.find("request_id") == nullptr || reader.failed()) return;
+  if (id.empty() || id.size() > kMaxRequestId || !std::all_of(id.begin(), id.end(), is_right))
+    reader.fail("request_id", fmt::format("request_id must be 1 to {} of letters, digits and _.:-", kMaxRequestId));
+}
+
 void read_strings(JsonReader& reader, std::string_view name, size_t most, size_t most_bytes,
                   std::vector<std::string>& out) {
   const json::value* value = reader.find_shaped(name, [&] {
@@ -222,6 +233,7 @@ void read_generation_params(JsonReader& reader, const ModelInfo& model, int min_
   sampling.num_prompt_logprobs = static_cast<int>(params.prompt_logprobs.value_or(-1));
   reader.read("truncate_prompt_tokens", params.truncate_prompt_tokens, -1, kInt32Max);
   read_long_input(reader, params);
+  read_request_id(reader, params.request_id);
   reader.read("stop_token_ids", sampling.stop_token_ids, model.vocab_size, kMaxStopTokens);
   reader.read("stream", params.stream);
   read_stream_options(reader, params);

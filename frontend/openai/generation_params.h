@@ -20,6 +20,7 @@ inline constexpr size_t kMaxStopStrings = 16;
 inline constexpr size_t kMaxStopStringBytes = 1024;
 inline constexpr size_t kMaxBadWordStrings = 64;
 inline constexpr size_t kMaxBadWordBytes = 256;
+inline constexpr size_t kMaxRequestId = 64;
 inline constexpr int kDefaultMaxTokens = 16;  ///< of /v1/completions; chats run to the end of the context
 
 /// What becomes of a prompt that the context has no room for.
@@ -31,6 +32,7 @@ enum class LongInput {
 };
 
 struct GenerationParams {
+  std::string request_id;             ///< what the client calls it; empty: we find a name
   SamplingParams sampling;            ///< num_logprobs is set by the endpoint's own reader
   std::optional<int64_t> seed;        ///< as the client gave it
   std::optional<int64_t> max_tokens;  ///< as the client gave it; sampling.max_tokens is set when the prompt is known
@@ -66,6 +68,9 @@ void read_timeout(JsonReader& reader, GenerationParams& params);
 /// A string, or an array of at most `most` of them, each of 1 to `most_bytes` bytes.
 void read_strings(JsonReader& reader, std::string_view name, size_t most, size_t most_bytes,
                   std::vector<std::string>& out);
+
+/// What the client calls its request: in the answer's id and in logs. Letters, digits and _.:-, at most kMaxRequestId.
+void read_request_id(JsonReader& reader, std::string& id);
 
 /// Refuses what is known to OpenAI's or vLLM's clients but not served here, unless its value asks for nothing. Tools
 /// are only a chat's.

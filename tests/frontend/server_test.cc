@@ -223,6 +223,9 @@ TEST_F(Server, AnswersACompletionAndAChat) {
   ASSERT_EQ(completion.status, 200) << completion.body;
   EXPECT_EQ(completion.json().at("choices").at(0).at("text"), scripted_json({5, 6}, 0, 8));
   EXPECT_EQ(completion.json().at("seed"), -3);
+  const auto named =
+      ask(port_, post_text("/v1/completions", R"({"prompt":[5,6],"max_tokens":1,"request_id":"mine:7"})"));
+  EXPECT_EQ(named.json().at("id"), "cmpl-mine:7");
   EXPECT_EQ(completion.json().at("usage").at("total_tokens"), 10);
   engine_.end_after = 5;
   const auto chat = ask(port_, post_text("/v1/chat/completions", R"({"messages":[{"role":"user","content":"hi"}]})"));
