@@ -165,12 +165,8 @@ void read_timeout(JsonReader& reader, GenerationParams& params) {
 void read_request_id(JsonReader& reader, std::string& id) {
   reader.find("request_id", R"({"type": "string", "pattern": "^[0-9A-Za-z_.:-]{1,64}$"})");
   reader.read("request_id", id);
-  const auto is_right = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '.' ||
-           c == ':' || c == '-';
-  };
   if (reader.find("request_id") == nullptr || reader.failed()) return;
-  if (id.empty() || id.size() > kMaxRequestId || !std::all_of(id.begin(), id.end(), is_right))
+  if (!is_identifier(id, kMaxRequestId))
     reader.fail("request_id", fmt::format("request_id must be 1 to {} of letters, digits and _.:-", kMaxRequestId));
 }
 

@@ -113,6 +113,14 @@ std::optional<int64_t> as_integer(const json::value& value) {
   return static_cast<int64_t>(number);
 }
 
+bool is_identifier(std::string_view text, size_t most, std::string_view more) {
+  const auto is_right = [&](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+           std::string_view("_.:-").find(c) != std::string_view::npos || more.find(c) != std::string_view::npos;
+  };
+  return !text.empty() && text.size() <= most && std::all_of(text.begin(), text.end(), is_right);
+}
+
 RequestResult<std::vector<TokenId>> read_token_ids(const json::array& array, std::string_view name,
                                                    int64_t vocab_size) {
   std::vector<TokenId> ids;

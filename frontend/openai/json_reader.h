@@ -178,6 +178,9 @@ RequestResult<Request> parsed(const boost::json::object& body, const Model& mode
 /// An integer of any JSON spelling, when it is one: 5, 5.0, but not 5.5, true or "5".
 std::optional<int64_t> as_integer(const boost::json::value& value);
 
+/// 1 to `most` letters, digits, _, ., :, - and what is in `more`.
+bool is_identifier(std::string_view text, size_t most, std::string_view more = "");
+
 /// Ids of [0, vocab_size) out of an array; the error names `name` and the index.
 RequestResult<std::vector<TokenId>> read_token_ids(const boost::json::array& array, std::string_view name,
                                                    int64_t vocab_size);

@@ -109,15 +109,16 @@ RequestResult<std::vector<AnswerPrompt>> split_conversation(const Conversation& 
   // A part's tokens are not a part of the tokens, and parts are not equally dense: more of them, until all fit.
   const size_t size = all->size() - std::min(all->size(), around->size()), most = room - around->size();
   for (size_t num_parts = size / most + 1; num_parts <= kMaxPromptsTimesChoices; ++num_parts) {
+    const std::vector<std::string_view> parts = cut_text(text, num_parts);
     std::vector<AnswerPrompt> prompts;
-    for (const std::string_view part : cut_text(text, num_parts)) {
+    for (const std::string_view part : parts) {
       content = part;
       auto tokens = tokens_of(one);
       if (tokens.has_error()) return tokens.error();
       if (tokens->size() > room) break;
       prompts.push_back({.tokens = std::move(*tokens), .text = {}, .num_added = 0});
     }
-    if (prompts.size() == cut_text(text, num_parts).size()) return prompts;
+    if (prompts.size() == parts.size()) return prompts;
   }
   return bad_request(conversation.parameter,
                      fmt::format("{} would have more than {} parts", conversation.parameter, kMaxPromptsTimesChoices),

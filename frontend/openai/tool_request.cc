@@ -16,14 +16,6 @@ namespace json = boost::json;
 constexpr std::string_view kToolNameShape = R"({"type": "string", "pattern": "^[0-9A-Za-z_.:/-]{1,128}$"})";
 static_assert(kMaxToolName == 128);
 
-bool is_tool_name(std::string_view name) {
-  const auto is_right = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '.' ||
-           c == ':' || c == '/' || c == '-';
-  };
-  return !name.empty() && name.size() <= kMaxToolName && std::all_of(name.begin(), name.end(), is_right);
-}
-
 /// A schema for the arguments: without properties there are none.
 json::object completed(json::object schema) {
   if (!schema.contains("type")) schema["type"] = "object";
@@ -138,7 +130,7 @@ void add_tool(JsonReader& reader, std::string name, std::string_view description
               bool strict, ToolSet& tools) {
   const json::value* schema = reader.find(parameters_name, R"({"type": "object"})");
   if (reader.failed()) return;
-  if (!is_tool_name(name))
+  if (!is_identifier(name, kMaxToolName, "/"))
     return reader.fail(
         "name", fmt::format("{} must be 1 to {} of letters, digits and _.:/-", reader.full_name("name"), kMaxToolName));
   const auto has_name = [&](const Tool& tool) { return tool.name == name; };

@@ -16,6 +16,7 @@
 #include "frontend/embeddings/vectors.h"
 #include "frontend/front_end.h"
 #include "frontend/generation.h"
+#include "tests/frontend/front_end_test.h"
 #include "tests/frontend/http_client.h"
 #include "tests/frontend/script_engine.h"
 
@@ -244,27 +245,18 @@ TEST(VectorAnswers, APromptThatEndsWithoutItsVectorIsAnError) {
   }
   auto setup = embed(R"("input":"a")");
   EmbeddingsAnswer late(std::move(*setup));
-  late.add(0, {.tokens = {}, .finish = FinishReason::timeout, .refusal = RequestError{.http_status = 504}});
+  late.add(0, {.tokens = {}, .finish = FinishReason::timeout, .refusal = RequestError{.http_status = 408}});
   ASSERT_TRUE(late.refusal().has_value());
-  EXPECT_EQ(late.refusal()->http_status, 504);
+  EXPECT_EQ(late.refusal()->http_status, 408);
 }
 
-class Embeddings : public ::testing::Test {
+class Embeddings : public testing::FrontEndTest {
  protected:
-  void start(ServerOptions options = {}) {
-    options.port = 0;
-    front_.emplace(options, engine_);
-    front_->start();
-    port_ = front_->port();
-  }
   json::value answer_to(std::string_view path, std::string_view body) {
     const auto response = ask(port_, post_text(std::string(path), std::string(body)));
     EXPECT_EQ(response.status, 200) << response.body;
     return response.json();
   }
-  ScriptEngine engine_;
-  std::optional<FrontEnd> front_;
-  uint16_t port_ = 0;
 };
 
 std::vector<float> floats_of(const json::value& array) {
@@ -317,8 +309,7 @@ TEST_F(Embeddings, ManyInputsAreInTheEngineAFewAtATime) {
   engine_.max_requests = static_cast<int>(kMaxAtOnce);  // beyond it refuses
   json::array inputs;
   for (int i = 0; i < 300; ++i) inputs.push_back(json::array{1 + i % 200, 1 + i / 200});
-  const auto answer =
-      ask(port_, post_text("/v1/embeddings", json::serialize(json::object{{"input", inputs}})));
+  const auto answer = ask(port_, post_text("/v1/embeddings", json::serialize(json::object{{"input", inputs}})));
   ASSERT_EQ(answer.status, 200) << answer.body;
   EXPECT_EQ(answer.json().at("data").as_array().size(), 300u);
   EXPECT_EQ(answer.json().at("usage").at("prompt_tokens"), 600);

@@ -9,6 +9,7 @@
 
 #include "frontend/front_end.h"
 #include "frontend/openai/prepare.h"
+#include "tests/frontend/front_end_test.h"
 #include "tests/frontend/http_client.h"
 #include "tests/frontend/script_engine.h"
 
@@ -35,25 +36,19 @@ std::vector<TokenId> ids_of(int count) {
   return ids;
 }
 
-class LongInputs : public ::testing::Test {
+class LongInputs : public testing::FrontEndTest {
  protected:
-  void SetUp() override {
-    ServerOptions options;
-    options.port = 0;
-    front_.emplace(options, engine_);
-    front_->start();
-  }
+  LongInputs() : FrontEndTest(narrow_model()) {}
+  void SetUp() override { start(); }
   testing::ClientResponse complete(const std::vector<TokenId>& prompt, const json::object& more) {
     json::object body{{"prompt", json::array(prompt.begin(), prompt.end())}};
     for (const auto& member : more) body[member.key()] = member.value();
-    return ask(front_->port(), post_text("/v1/completions", json::serialize(body)));
+    return ask(port_, post_text("/v1/completions", json::serialize(body)));
   }
   static std::string text_of(const testing::ClientResponse& response) {
     EXPECT_EQ(response.status, 200) << response.body;
     return std::string(response.json().at("choices").at(0).at("text").as_string());
   }
-  testing::ScriptEngine engine_{narrow_model()};
-  std::optional<FrontEnd> front_;
 };
 
 TEST_F(LongInputs, AreRefusedWithBothLengthsUnlessTheRequestSaysMore) {
@@ -110,7 +105,7 @@ TEST_F(LongInputs, SplitKeepsPromptsAndChoicesApart) {
   json::array prompts;
   for (const auto* ids : {&short_ids, &long_ids, &short_ids}) prompts.push_back(json::array(ids->begin(), ids->end()));
   const json::object body{{"prompt", prompts}, {"max_tokens", 4}, {"n", 2}, {"long_input", "split"}};
-  const auto answer = ask(front_->port(), post_text("/v1/completions", json::serialize(body)));
+  const auto answer = ask(port_, post_text("/v1/completions", json::serialize(body)));
   ASSERT_EQ(answer.status, 200) << answer.body;
   const std::vector<TokenId> first(long_ids.begin(), long_ids.begin() + 50),
       second(long_ids.begin() + 50, long_ids.end());

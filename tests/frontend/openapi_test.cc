@@ -10,6 +10,7 @@
 #include "frontend/front_end.h"
 #include "frontend/openai/json_reader.h"
 #include "frontend/routes.h"
+#include "tests/frontend/front_end_test.h"
 #include "tests/frontend/http_client.h"
 #include "tests/frontend/script_engine.h"
 
@@ -70,17 +71,10 @@ TEST(ObjectSchema, KindsOfAnObjectShareWhatStandsBesideThem) {
   EXPECT_FALSE(kinds[1].at("properties").as_object().contains("of_a"));
 }
 
-class OpenApi : public ::testing::Test {
+class OpenApi : public testing::FrontEndTest {
  protected:
-  void SetUp() override {
-    ServerOptions options;
-    options.port = 0;
-    front_.emplace(options, engine_);
-    front_->start();
-  }
-  json::value document() const { return ask(front_->port(), get_text("/openapi.json")).json(); }
-  testing::ScriptEngine engine_;
-  std::optional<FrontEnd> front_;
+  void SetUp() override { start(); }
+  json::value document() const { return ask(port_, get_text("/openapi.json")).json(); }
 };
 
 void collect_references(const json::value& value, std::set<std::string>& found) {
@@ -139,7 +133,7 @@ TEST_F(OpenApi, WhatIsOfAnotherTypeIsRefused) {
                              ? json::object{{"prompt", "a"}}
                              : json::parse(R"({"messages":[{"role":"user","content":"a"}]})").as_object();
     valid["max_tokens"] = 1;
-    EXPECT_EQ(ask(front_->port(), post_text(path, json::serialize(valid))).status, 200);
+    EXPECT_EQ(ask(port_, post_text(path, json::serialize(valid))).status, 200);
     int num_tried = 0;
     for (const auto& member : schema.at("properties").as_object()) {
       const json::value* type = member.value().as_object().if_contains("type");
@@ -147,7 +141,7 @@ TEST_F(OpenApi, WhatIsOfAnotherTypeIsRefused) {
       if (takes_text) continue;
       json::object body = valid;
       body[member.key()] = "text";
-      EXPECT_EQ(ask(front_->port(), post_text(path, json::serialize(body))).status, 400) << path << member.key();
+      EXPECT_EQ(ask(port_, post_text(path, json::serialize(body))).status, 400) << path << member.key();
       ++num_tried;
     }
     EXPECT_GT(num_tried, 20);
@@ -155,7 +149,7 @@ TEST_F(OpenApi, WhatIsOfAnotherTypeIsRefused) {
 }
 
 TEST_F(OpenApi, ThePageBringsNothingFromElsewhere) {
-  const auto page = ask(front_->port(), get_text("/docs"));
+  const auto page = ask(port_, get_text("/docs"));
   EXPECT_EQ(page.status, 200);
   EXPECT_TRUE(page.field("Content-Type").starts_with("text/html"));
   EXPECT_NE(page.field("Content-Security-Policy").find("default-src 'none'"), std::string::npos);

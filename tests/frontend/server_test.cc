@@ -8,6 +8,7 @@
 #include "frontend/front_end.h"
 #include "frontend/http/framing.h"
 #include "kernels/base/error.h"
+#include "tests/frontend/front_end_test.h"
 #include "tests/frontend/http_client.h"
 #include "tests/frontend/script_engine.h"
 
@@ -23,18 +24,7 @@ using testing::post_text;
 using testing::scripted_json;
 using testing::ScriptEngine;
 
-class Server : public ::testing::Test {
- protected:
-  void start(ServerOptions options = {}) {
-    options.port = 0;
-    front_.emplace(options, engine_);
-    front_->start();
-    port_ = front_->port();
-  }
-  ScriptEngine engine_;
-  std::optional<FrontEnd> front_;
-  uint16_t port_ = 0;
-};
+class Server : public testing::FrontEndTest {};
 
 std::string error_code(const testing::ClientResponse& response) {
   const auto body = response.json();

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "frontend/front_end.h"
+#include "tests/frontend/front_end_test.h"
 #include "tests/frontend/http_client.h"
 #include "tests/frontend/script_engine.h"
 
@@ -21,18 +22,7 @@ using testing::scripted_text;
 using testing::ScriptEngine;
 using testing::stream_data;
 
-class Streaming : public ::testing::Test {
- protected:
-  void start(ServerOptions options = {}) {
-    options.port = 0;
-    front_.emplace(options, engine_);
-    front_->start();
-    port_ = front_->port();
-  }
-  ScriptEngine engine_;
-  std::optional<FrontEnd> front_;
-  uint16_t port_ = 0;
-};
+class Streaming : public testing::FrontEndTest {};
 
 std::string text_of(const std::vector<std::string>& data) {
   std::string text;
