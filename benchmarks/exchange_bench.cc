@@ -50,7 +50,7 @@ void measure() {
     throw Error(Part::parallel, "exchange_bench needs at least two ranks: mpirun -np 2 exchange_bench");
   std::vector<int> all(job->size());
   std::iota(all.begin(), all.end(), 0);
-  std::unique_ptr<Communicator> group = job->make_communicator(all);
+  std::unique_ptr<Communicator> group = job->make_communicator(all, {});
   if (job->rank() == 0)
     std::printf("%8s %14s %14s %8s   (%d ranks)\n", "KiB", "window us", "allreduce us", "ratio", job->size());
   for (size_t num_bytes = 2048; num_bytes <= 65536; num_bytes *= 2) {

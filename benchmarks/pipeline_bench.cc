@@ -172,7 +172,7 @@ int run(Milliseconds least) {
   const auto control = job->make_control();
   std::vector<int> all;
   for (int r = 0; r < num_ranks; ++r) all.push_back(r);
-  const auto replica = job->make_communicator(all);
+  const auto replica = job->make_communicator(all, {});
   Inbox plans, results;
   control->start(
       {.on_message =
@@ -180,7 +180,8 @@ int run(Milliseconds least) {
              (message.kind == MessageKind::result ? results : plans).push(std::move(message));
            },
        .on_lost = [](int lost,
-                     const std::string& reason) { end_job(fmt::format("rank {} is lost: {}", lost, reason)); }});
+                     const std::string& reason) { end_job(fmt::format("rank {} is lost: {}", lost, reason)); },
+       .on_dropped = [](const std::string& reason) { end_job(reason); }});
   std::thread planner;
   if (rank == 0) {
     planner = std::thread([&] {

@@ -36,7 +36,8 @@ struct ModelInfo {
   std::optional<uint64_t> default_seed;  ///< of requests that bring none; empty: each draws its own
 };
 
-enum class EngineState { loading, ready, draining, stopped, failed };
+/// repairing: no replica serves until ranks have taken the places of lost ones; requests are taken, and wait.
+enum class EngineState { loading, ready, repairing, draining, stopped, failed };
 
 class Engine {
  public:

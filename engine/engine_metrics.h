@@ -85,12 +85,16 @@ struct EngineMetrics {
   uint64_t prefix_query_tokens = 0, prefix_hit_tokens = 0;
   uint64_t preemptions = 0;
   std::array<uint64_t, kNumFinishReasons> finished{};  ///< by FinishReason
+  uint64_t ranks_lost = 0, repairs = 0;                ///< teams that were made anew
+  uint64_t replayed_tokens = 0;                        ///< of prompts and outputs that began again elsewhere
+  uint64_t num_spares = 0;                             ///< ranks without a place
   uint64_t steps = 0;                                  ///< micro-batches committed
   uint64_t plan_bytes = 0;                             ///< sent to all ranks
   uint64_t micro_batches_in_flight = 0;
   double bubble_share = 0;  ///< stage time without work while there was some
   int slowest_rank = -1;    ///< largest StageShares::busy; -1: not known
   Histogram time_to_first_token, inter_token_latency, end_to_end_latency, queue_time, step_rows;
+  Histogram repair_time;  ///< from the loss until the replica served again
   std::vector<RankMetrics> ranks;
   EngineMetrics();
 };

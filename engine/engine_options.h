@@ -40,6 +40,8 @@ struct EngineOptions {
   std::string tool_call_parser = "auto", reasoning_parser = "auto";  ///< of ModelInfo
   std::optional<uint64_t> default_seed;                              ///< of requests that bring none
   int startup_timeout_s = 300;
+  bool repair = true;        ///< a lost rank costs a pause; else the job ends
+  int stall_timeout_s = 30;  ///< a micro-batch without an answer, or a rank that does not come back, for so long
 };
 
 /// With one stage the second micro-batch is planned when the layers of the first are done, so that it is there when the

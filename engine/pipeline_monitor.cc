@@ -7,6 +7,8 @@ namespace {
 
 constexpr size_t kKeptSpans = 2 * kMaxSpans;  ///< of a rank: statuses of two ranks are up to a second apart
 
+constexpr Place kNoPlace{.dp = -1, .pp = -1, .tp = -1};
+
 /// Of what a rank did between two statuses.
 StageShares shares_between(const RankMetrics& before, const RankMetrics& after) {
   const double active = after.active_seconds - before.active_seconds, busy = after.busy_seconds - before.busy_seconds;
@@ -29,12 +31,35 @@ StageShares shares_between(const RankMetrics& before, const RankMetrics& after) 
 
 }  // namespace
 
-PipelineMonitor::PipelineMonitor(const Layout& layout)
-    : layout_(layout),
-      replicas_(static_cast<size_t>(layout.sizes().dp)),
-      ranks_(static_cast<size_t>(layout.num_ranks())),
+PipelineMonitor::PipelineMonitor(int num_replicas, int num_ranks)
+    : places_(static_cast<size_t>(num_ranks), kNoPlace),
+      replicas_(static_cast<size_t>(num_replicas)),
+      ranks_(static_cast<size_t>(num_ranks)),
       serving_since_(ranks_.size(), -1),
-      spans_(ranks_.size()) {}
+      spans_(ranks_.size()),
+      teams_(replicas_.size()) {}
+
+void PipelineMonitor::set_team(int replica, const std::vector<int>& ranks, int tp) {
+  const std::lock_guard lock(mutex_);
+  for (Place& place : places_) {
+    if (place.dp == replica) place = kNoPlace;
+  }
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    const auto rank = static_cast<size_t>(ranks[i]);
+    const int index = static_cast<int>(i);
+    places_.at(rank) = {.dp = replica, .pp = index / tp, .tp = index % tp};
+    spans_[rank] = {};
+  }
+  teams_.at(static_cast<size_t>(replica)) = {.ranks = ranks, .tp = tp};
+}
+
+std::vector<RankMetrics> PipelineMonitor::ranks() const {
+  std::vector<RankMetrics> serving;
+  for (size_t rank = 0; rank < ranks_.size(); ++rank) {
+    if (serves(static_cast<int>(rank))) serving.push_back(ranks_[rank]);
+  }
+  return serving;
+}
 
 void PipelineMonitor::note_in_flight(int replica, int count, double now_s) {
   ReplicaWork& work = replicas_.at(static_cast<size_t>(replica));
@@ -46,12 +71,12 @@ void PipelineMonitor::note_in_flight(int replica, int count, double now_s) {
 void PipelineMonitor::note_status(int rank, const RankStatus& status, double now_s) {
   RankMetrics& metrics = ranks_.at(static_cast<size_t>(rank));
   const RankMetrics before = std::exchange(metrics, status.metrics);
-  const Place place = layout_.place(rank);
+  const Place place = places_[static_cast<size_t>(rank)];
   metrics.rank = rank;
   metrics.dp = place.dp;
   metrics.pp = place.pp;
   metrics.tp = place.tp;
-  if (status.phase < RankPhase::ready) return;
+  if (status.phase < RankPhase::ready || !serves(rank)) return;
   double& since = serving_since_[static_cast<size_t>(rank)];
   if (since < 0) since = now_s;
   metrics.active_seconds = replicas_[static_cast<size_t>(place.dp)].until(now_s);
@@ -103,9 +128,11 @@ int PipelineMonitor::slowest_rank() const {
 std::vector<TracedMicroBatch> PipelineMonitor::trace(double now_s) const {
   const std::lock_guard lock(mutex_);
   std::vector<TracedMicroBatch> traced;
-  const auto num_stages = static_cast<size_t>(layout_.sizes().pp);
-  for (int replica = 0; replica < layout_.sizes().dp; ++replica) {
-    const std::vector<int> ranks = layout_.replica(replica);
+  for (size_t replica = 0; replica < teams_.size(); ++replica) {
+    const std::vector<int>& ranks = teams_[replica].ranks;
+    if (ranks.empty()) continue;
+    const auto tp = static_cast<size_t>(teams_[replica].tp);
+    const size_t num_stages = ranks.size() / tp;
     uint64_t first = 0, end = UINT64_MAX;  // what all of them have
     for (const int rank : ranks) {
       first = std::max(first, spans_[static_cast<size_t>(rank)].first);
@@ -114,14 +141,14 @@ std::vector<TracedMicroBatch> PipelineMonitor::trace(double now_s) const {
     if (first >= end) continue;
     for (uint64_t number = std::max(first, end - std::min(end, kTracedMicroBatches)); number < end; ++number) {
       TracedMicroBatch& batch = traced.emplace_back();
-      batch.replica = replica;
+      batch.replica = static_cast<int>(replica);
       batch.number = number;
       batch.stages.resize(num_stages);
       std::vector<bool> seen(num_stages);
-      for (const int rank : ranks) {
-        const Spans& kept = spans_[static_cast<size_t>(rank)];
+      for (size_t i = 0; i < ranks.size(); ++i) {
+        const Spans& kept = spans_[static_cast<size_t>(ranks[i])];
         const Span& span = kept.spans[number - kept.first];
-        const auto stage = static_cast<size_t>(layout_.place(rank).pp);
+        const size_t stage = i / tp;
         TracedMicroBatch::Span& whole = batch.stages[stage];  // from its first part to its last
         const double begin_age = now_s - span.begin_s, end_age = now_s - span.end_s;
         whole.begin_age_s = seen[stage] ? std::max(whole.begin_age_s, begin_age) : begin_age;

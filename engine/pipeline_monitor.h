@@ -19,8 +19,10 @@ inline constexpr size_t kTracedMicroBatches = 64;
 
 class PipelineMonitor {
  public:
-  /// `layout` is borrowed.
-  explicit PipelineMonitor(const Layout& layout);
+  PipelineMonitor(int num_replicas, int num_ranks);
+
+  /// The ranks that serve a replica from now on, stage after stage, in each tp parts; none: nobody does.
+  void set_team(int replica, const std::vector<int>& ranks, int tp);
 
   /// How many micro-batches of a replica are in flight from now on.
   void note_in_flight(int replica, int count, double now_s);
@@ -28,8 +30,8 @@ class PipelineMonitor {
   /// that a status is old, that is nothing.
   void note_status(int rank, const RankStatus& status, double now_s);
 
-  /// By rank, each as of its last status.
-  const std::vector<RankMetrics>& ranks() const { return ranks_; }
+  /// Of the ranks that serve, each as of its last status.
+  std::vector<RankMetrics> ranks() const;
   uint64_t num_in_flight() const;
   /// Of the time in which replicas had work, over all ranks since the start.
   double bubble_share() const;
@@ -55,14 +57,20 @@ class PipelineMonitor {
     std::deque<Span> spans;
     uint64_t end() const { return first + spans.size(); }
   };
+  struct Team {
+    std::vector<int> ranks;
+    int tp = 1;
+  };
+  bool serves(int rank) const { return places_[static_cast<size_t>(rank)].dp >= 0; }
   void keep_spans(int rank, const RankStatus& status, double now_s);
 
-  const Layout& layout_;
+  std::vector<Place> places_;  ///< by rank; dp -1: none
   std::vector<ReplicaWork> replicas_;
   std::vector<RankMetrics> ranks_;
   std::vector<double> serving_since_;  ///< by rank; negative before it is ready
   mutable std::mutex mutex_;
   std::vector<Spans> spans_;  ///< by rank; guarded by mutex_
+  std::vector<Team> teams_;   ///< by replica; guarded by mutex_
 };
 
 }  // namespace echelon

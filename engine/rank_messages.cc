@@ -1,5 +1,6 @@
 #include "engine/rank_messages.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/schedule/wire.h"
@@ -7,7 +8,11 @@
 namespace echelon {
 namespace {
 
-constexpr uint8_t kStatusTag = 'S', kOrderTag = 'O', kStatusVersion = 2;
+constexpr uint8_t kStatusVersion = 3, kAssignmentVersion = 1, kOrderVersion = 1;
+
+void check_version(WireReader& in, uint8_t expected, const char* message) {
+  if (in.get<uint8_t>("version") != expected) throw WireError(std::string(message) + " is of another version");
+}
 
 /// Every double of a RankMetrics that travels, for writing and for reading.
 template <typename Metrics, typename F>
@@ -33,11 +38,11 @@ std::vector<SpanAge> get_spans(WireReader& in) {
 
 std::vector<std::byte> encode(const RankStatus& status) {
   WireWriter out;
-  out.put(kStatusTag);
   out.put(kStatusVersion);
   out.put(static_cast<uint8_t>(status.phase));
   out.put(status.settings_digest);
   out.put(status.max_blocks);
+  out.put(status.host_bytes);
   out.put(status.loaded_share);
   const RankMetrics& m = status.metrics;
   for (const int value : {m.rank, m.dp, m.pp, m.tp}) out.put(value);
@@ -49,30 +54,39 @@ std::vector<std::byte> encode(const RankStatus& status) {
   return out.take();
 }
 
+int Assignment::index_of(int rank) const {
+  const auto found = std::find(ranks.begin(), ranks.end(), rank);
+  return found == ranks.end() ? -1 : static_cast<int>(found - ranks.begin());
+}
+
+std::vector<std::byte> encode(const Assignment& assignment) {
+  WireWriter out;
+  out.put(kAssignmentVersion);
+  for (const int32_t value : {assignment.replica, assignment.sizes.tp, assignment.sizes.pp, assignment.ranks_on_host})
+    out.put(value);
+  out.put_all(std::span(assignment.ranks));
+  return out.take();
+}
+
 std::vector<std::byte> encode(const StartOrder& order) {
   WireWriter out;
-  out.put(kOrderTag);
+  out.put(kOrderVersion);
   out.put(order.num_blocks);
   out.put_all(std::span(order.end_tokens));
   return out.take();
 }
 
-bool is_start_order(std::span<const std::byte> bytes) {
-  const auto tag = WireReader(bytes).get<uint8_t>("status tag");
-  if (tag != kStatusTag && tag != kOrderTag) throw WireError("status message has an unknown tag");
-  return tag == kOrderTag;
-}
-
 RankStatus decode_rank_status(std::span<const std::byte> bytes) {
   WireReader in(bytes);
-  in.get<uint8_t>("status tag");
-  if (in.get<uint8_t>("status version") != kStatusVersion) throw WireError("status message is of another version");
+  check_version(in, kStatusVersion, "status message");
   RankStatus status;
   const auto phase = in.get<uint8_t>("phase");
-  if (phase < 1 || phase > 3) throw WireError("status message has an unknown phase");
+  if (phase < 1 || phase > static_cast<uint8_t>(RankPhase::running))
+    throw WireError("status message has an unknown phase");
   status.phase = static_cast<RankPhase>(phase);
   status.settings_digest = in.get<uint64_t>("settings digest");
   status.max_blocks = in.get<int64_t>("max_blocks");
+  status.host_bytes = in.get<uint64_t>("host bytes");
   status.loaded_share = in.get<double>("loaded share");
   if (!(status.loaded_share >= 0 && status.loaded_share <= 1)) throw WireError("loaded share is not from 0 to 1");
   RankMetrics& m = status.metrics;
@@ -90,9 +104,30 @@ RankStatus decode_rank_status(std::span<const std::byte> bytes) {
   return status;
 }
 
+Assignment decode_assignment(std::span<const std::byte> bytes, int num_ranks) {
+  WireReader in(bytes);
+  check_version(in, kAssignmentVersion, "assignment");
+  Assignment assignment;
+  for (int32_t* value : {&assignment.replica, &assignment.sizes.tp, &assignment.sizes.pp, &assignment.ranks_on_host})
+    *value = in.get<int32_t>("sizes");
+  assignment.ranks = in.get_all<int32_t>("ranks");
+  in.finish();
+  const auto is_count = [&](int32_t value) { return value >= 1 && value <= num_ranks; };
+  const LayoutSizes& sizes = assignment.sizes;
+  if (assignment.replica < 0 || assignment.replica >= num_ranks || !is_count(sizes.tp) || !is_count(sizes.pp) ||
+      !is_count(assignment.ranks_on_host) || int64_t{sizes.tp} * sizes.pp != std::ssize(assignment.ranks))
+    throw WireError("assignment has sizes that cannot be");
+  std::vector<int32_t> sorted = assignment.ranks;
+  std::sort(sorted.begin(), sorted.end());
+  if (sorted.front() < 0 || sorted.back() >= num_ranks ||
+      std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+    throw WireError("assignment has ranks that cannot be");
+  return assignment;
+}
+
 StartOrder decode_start_order(std::span<const std::byte> bytes) {
   WireReader in(bytes);
-  in.get<uint8_t>("status tag");
+  check_version(in, kOrderVersion, "start order");
   StartOrder order{.num_blocks = in.get<int64_t>("num_blocks"), .end_tokens = in.get_all<TokenId>("end tokens")};
   in.finish();
   if (order.num_blocks < 1) throw WireError("start order has no blocks");

@@ -1,5 +1,5 @@
-// One rank's part of a replica from start to end: opens the model, says what fits, loads its weights, then runs plans
-// in order. The same on every rank, rank 0 included; it hears of everything through the control channel.
+// One rank from start to end: waits for its place, loads what the place needs, runs plans in order, and waits again
+// when its epoch is over. The same on every rank, rank 0 included; it hears of everything through the control channel.
 #pragma once
 
 #include <condition_variable>
@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "engine/engine_options.h"
@@ -15,24 +16,21 @@
 #include "engine/stage/stage.h"
 #include "parallel/communicator.h"
 #include "parallel/control_channel.h"
-#include "parallel/layout.h"
 
 namespace echelon {
 
-struct RankPlace {
+struct RankSelf {
   int rank = 0;  ///< in the job
+  int num_ranks = 1;
   std::string host;
-  int ranks_on_host = 1;
 };
 
 class RankRunner {
  public:
-  /// All borrowed. tensor_group and replica_group are this rank's, in the order of Layout::tensor_group and
-  /// Layout::replica.
-  RankRunner(const EngineOptions& options, const Layout& layout, RankPlace place, Communicator& tensor_group,
-             Communicator& replica_group, ControlChannel& control);
+  RankRunner(const EngineOptions& options, RankSelf self, MakeGroup make_group, ControlChannel& control);
+  ~RankRunner();
 
-  /// From the control channel's thread: plans, the start order, stop.
+  /// From the control channel's thread: assignments, start orders, plans, masks, fences, stop.
   void push(ControlMessage message);
   /// Ends run() with an Error that has this reason.
   void abandon(const std::string& reason);
@@ -41,26 +39,47 @@ class RankRunner {
 
  private:
   struct Loaded;
-  std::unique_ptr<Loaded> load();
+  struct Groups;
+  class EpochOver {};  ///< thrown where this rank works or waits in an epoch that has been fenced
+
+  std::optional<Assignment> wait_for_assignment();
+  void serve(const Assignment& assignment);
+  void enter(uint32_t epoch);
+  void leave();
+  void open(const Assignment& assignment);
+  void read_weights();
+  std::unique_ptr<Groups> make_groups(const Assignment& assignment);
+  StartOrder wait_for_start();
+  void prepare_model(const StartOrder& order);
+  void run_plans(const Assignment& assignment, const StartOrder& order, Groups& groups);
+  void run_plan(Stage& stage, const MicroBatch& batch, bool plans_ahead);
+  void idle_work(bool first_measures);
+  void report_broken(const std::string& cause);
+
+  void check_epoch();
   std::optional<ControlMessage> next_message(int timeout_ms);
   std::vector<RowMask> wait_for_masks(uint64_t number, int64_t vocab);
-  void run_plans(Loaded& loaded);
   void send_status(RankPhase phase, double loaded_share);
 
-  EngineOptions options_;
-  const Layout& layout_;
-  RankPlace place_;
-  Communicator& tensor_group_;
-  Communicator& replica_group_;
+  const EngineOptions options_;
+  const RankSelf self_;
+  const MakeGroup make_group_;
   ControlChannel& control_;
   RankStatus status_;
   RankMeter meter_;
+  std::unique_ptr<Loaded> loaded_;
+  int ranks_on_host_ = 1;
+  uint32_t epoch_ = 0;  ///< that this rank is in; 0: none. Written by run() under mutex_
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<ControlMessage> inbox_;  // guarded by mutex_
   std::deque<ControlMessage> masks_;  // guarded by mutex_; they may come before or after their micro-batch is run
   std::string abandoned_;             // guarded by mutex_
+  std::string fence_reason_;          // guarded by mutex_
+  uint32_t fenced_ = 0;               // guarded by mutex_; this epoch and those before it are over
+  std::stop_source epoch_stop_;       // guarded by mutex_; of epoch_
+  Groups* groups_ = nullptr;          // guarded by mutex_; of epoch_
 };
 
 }  // namespace echelon

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "engine/schedule/wire.h"
+#include "engine/steady_time.h"
 #include "kernels/base/check.h"
 #include "kernels/base/limits.h"
 #include "kernels/base/log.h"
@@ -16,10 +17,7 @@ namespace {
 constexpr int kMaxChoices = 128;
 constexpr int kRetryAfterSeconds = 1;
 
-int64_t milliseconds_now() {
-  using namespace std::chrono;
-  return duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count();
-}
+bool takes_requests(EngineState state) { return state == EngineState::ready || state == EngineState::repairing; }
 
 RequestError not_ready(const std::string& reason) {
   return {.http_status = 503,
@@ -46,17 +44,21 @@ std::optional<RequestError> pooling_refusal(const Request& request, const ModelI
 
 }  // namespace
 
-ServingEngine::ServingEngine(EngineOptions options, const Layout& layout, ControlChannel& control, Callbacks callbacks)
+ServingEngine::ServingEngine(EngineOptions options, const Layout& layout, const std::vector<int>& host_of_rank,
+                             ControlChannel& control, Callbacks callbacks)
     : options_(std::move(options)),
-      layout_(layout),
+      max_unfinished_(options_.max_queue + options_.max_num_seqs * layout.sizes().dp),
+      host_of_rank_(host_of_rank),
       control_(control),
       callbacks_(std::move(callbacks)),
+      replicas_(static_cast<size_t>(layout.sizes().dp)),
       placement_(options_.balance),
-      monitor_(layout) {
-  for (int replica = 0; replica < layout.sizes().dp; ++replica) replica_ranks_.push_back(layout.replica(replica));
-  statuses_.resize(layout.num_ranks());
-  heard_.resize(layout.num_ranks());
-}
+      roster_(layout, host_of_rank, [this](const std::vector<int>& ranks) { return sizes_for(ranks); }),
+      teams_(replicas_.size()),
+      statuses_(host_of_rank.size()),
+      status_epochs_(host_of_rank.size()),
+      heard_(host_of_rank.size()),
+      monitor_(layout.sizes().dp, static_cast<int>(host_of_rank.size())) {}
 
 ServingEngine::~ServingEngine() {
   if (thread_.joinable()) {
@@ -112,7 +114,7 @@ std::shared_ptr<const ModelInfo> ServingEngine::model() const {
 bool ServingEngine::is_alive() const {
   const EngineState now = state();
   if (now == EngineState::failed || now == EngineState::stopped) return false;
-  return !any_in_flight_ || milliseconds_now() - last_progress_ms_ < kStallTimeoutMs;
+  return !any_in_flight_ || milliseconds_now() - last_progress_ms_ < 1000 * int64_t{options_.stall_timeout_s};
 }
 
 EngineMetrics ServingEngine::metrics() const {
@@ -123,7 +125,7 @@ EngineMetrics ServingEngine::metrics() const {
 std::optional<RequestError> ServingEngine::refusal(const Request& request) const {
   const std::shared_ptr<const ModelInfo> info = model();
   const EngineState now = state();
-  if (now != EngineState::ready || !info) return not_ready(state_reason());
+  if (!takes_requests(now) || !info) return not_ready(state_reason());
   if (request.prompt.empty()) return RequestError{.message = "the prompt has no tokens", .param = "prompt"};
   for (const TokenId token : request.prompt) {
     if (token < 0 || token >= info->vocab_size) {
@@ -154,8 +156,8 @@ RequestResult<RequestHandle> ServingEngine::submit(Request request, std::shared_
   if (auto error = refusal(request)) return *error;
   const int choices = request.num_choices;
   const std::lock_guard lock(mutex_);
-  if (state_ != EngineState::ready) return not_ready(reason_);  // it may have changed since refusal() looked
-  if (num_unfinished_.fetch_add(choices) + choices > options_.max_queue + options_.max_num_seqs * layout_.sizes().dp) {
+  if (!takes_requests(state_)) return not_ready(reason_);  // it may have changed since refusal() looked
+  if (num_unfinished_.fetch_add(choices) + choices > max_unfinished_) {
     num_unfinished_ -= choices;
     return RequestError{.http_status = 429,
                         .message = fmt::format("the queue is full ({} choices may wait)", options_.max_queue),

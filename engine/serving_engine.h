@@ -23,17 +23,16 @@
 #include "engine/engine.h"
 #include "engine/engine_options.h"
 #include "engine/grammar/grammar.h"
+#include "engine/model/open_model.h"
 #include "engine/pipeline_monitor.h"
 #include "engine/rank_messages.h"
+#include "engine/roster.h"
 #include "engine/schedule/placement.h"
 #include "engine/schedule/replica.h"
 #include "parallel/control_channel.h"
 #include "parallel/layout.h"
 
 namespace echelon {
-
-/// Nothing committed for this long while micro-batches are in flight: not alive.
-inline constexpr int kStallTimeoutMs = 30'000;
 
 class ServingEngine final : public Engine {
  public:
@@ -42,14 +41,17 @@ class ServingEngine final : public Engine {
     std::function<void()> on_ready;
     std::function<void(const std::string& reason)> on_failure;
   };
-  /// control and layout are borrowed.
-  ServingEngine(EngineOptions options, const Layout& layout, ControlChannel& control, Callbacks callbacks);
+  /// control is borrowed. host_of_rank as in Layout, of all ranks of the job: those beyond the layout's are spares.
+  ServingEngine(EngineOptions options, const Layout& layout, const std::vector<int>& host_of_rank,
+                ControlChannel& control, Callbacks callbacks);
   ~ServingEngine() override;
 
   void start();
   /// No new requests; when the last one has finished the ranks are told to stop and the state becomes stopped.
   void drain();
   void wait_until_stopped();
+  /// Ranks that did not live to the end. After that.
+  std::vector<int> lost_ranks() const { return roster_.lost(); }
 
   // From the control channel.
   void on_message(int rank, ControlMessage message);
@@ -68,11 +70,13 @@ class ServingEngine final : public Engine {
 
  private:
   using Clock = std::chrono::steady_clock;
+  static constexpr int kHeld = -1;  // no replica has it
   struct ActiveRequest;
   struct ActiveChoice {
     ActiveRequest* request = nullptr;
     int index = 0;
-    int replica = 0;
+    int replica = kHeld;
+    int num_interruptions = 0;  // since its last token
     bool started = false;
     Clock::time_point last_token;
     std::vector<TokenLogprob> prompt_logprobs;
@@ -105,10 +109,33 @@ class ServingEngine final : public Engine {
   void load();
   void handle(Event& event);
   void handle_submit(Event& event);
-  void handle_status(int rank, const RankStatus& status);
-  void handle_result(int rank, const ControlMessage& message);
-  void begin_serving();
-  Replica& replica_of(int rank);
+  void handle_message(int rank, const ControlMessage& message);
+  void handle_result(Replica& replica, const ControlMessage& message);
+  void place(std::vector<Sequence> choices);
+  void drop_held(SequenceId id);
+
+  // serving_repair.cc: who serves.
+  void assign(int replica);
+  void handle_status(int rank, const ControlMessage& message);
+  void go_on_with(int replica);
+  void begin_first();
+  void begin_again(int replica);
+  void order_start(int replica, int64_t num_blocks);
+  void begin_serving(int replica);
+  std::optional<int> serving_replica_of(int rank, uint32_t epoch) const;
+  std::optional<int64_t> room_of(const std::vector<int>& ranks, std::string& refusal) const;
+  std::string describe(const Roster::Team& team) const;
+  std::optional<LayoutSizes> sizes_for(const std::vector<int>& ranks) const;
+  void handle_lost(int rank, const std::string& reason);
+  void give_up(int rank, const std::string& reason);
+  void handle_broken(int rank, uint32_t epoch, const std::string& reason);
+  void break_up(int replica, const std::string& reason);
+  void repair(const std::string& reason);
+  void look_for_stalls();
+  std::string late_rank(int replica, uint64_t number) const;
+  void tell_state();
+  bool all_replicas(const std::function<bool(int)>& holds) const;
+
   void plan();
   void send_masks();
   void apply(const SequenceUpdate& update);
@@ -124,8 +151,16 @@ class ServingEngine final : public Engine {
   void publish_metrics();
   std::optional<RequestError> refusal(const Request& request) const;
 
+  /// What is known of a replica's team since it was assigned.
+  struct TeamState {
+    bool told_to_start = false;
+    int64_t num_blocks = 0;       // that it was told
+    Clock::time_point broken_at;  // when it served last
+  };
+
   const EngineOptions options_;
-  const Layout& layout_;
+  const int max_unfinished_;
+  const std::vector<int> host_of_rank_;
   ControlChannel& control_;
   Callbacks callbacks_;
 
@@ -142,14 +177,20 @@ class ServingEngine final : public Engine {
   std::atomic<int64_t> last_progress_ms_{0};
 
   // The engine's thread only.
-  std::vector<std::unique_ptr<Replica>> replicas_;
+  std::vector<std::unique_ptr<Replica>> replicas_;  // null while it does not serve
   Placement placement_;
-  std::vector<std::vector<int>> replica_ranks_;
-  std::vector<int> sampling_ranks_;  // of each replica
-  std::vector<RankStatus> statuses_;
-  std::vector<bool> heard_;
+  Roster roster_;
+  std::vector<TeamState> teams_;             // by replica
+  std::vector<RankStatus> statuses_;         // by rank
+  std::vector<uint32_t> status_epochs_;      // of them
+  std::vector<Clock::time_point> heard_;     // of its main thread, by rank
+  std::deque<Event> taken_;                  // from the inbox, and not handled yet
+  std::vector<std::vector<Sequence>> held_;  // by request: until a replica serves
+  std::optional<OpenModel> open_;            // headers, to choose layouts
   std::vector<TokenId> end_tokens_;
-  bool serving_ = false, draining_ = false, stopped_ = false;
+  bool ever_ready_ = false, draining_ = false, stopped_ = false;
+  int num_repairs_in_a_row_ = 0;
+  std::string repair_reason_;  // of the last
   std::unordered_map<RequestHandle, std::unique_ptr<ActiveRequest>> requests_;
   std::unordered_map<SequenceId, ActiveChoice> choices_;
   Deadlines deadlines_;

@@ -7,6 +7,7 @@
 #include "engine/schedule/step_masks.h"
 #include "engine/schedule/wire.h"
 #include "engine/serving_engine.h"
+#include "engine/steady_time.h"
 #include "kernels/base/check.h"
 #include "kernels/base/limits.h"
 #include "kernels/base/log.h"
@@ -15,15 +16,6 @@ namespace echelon {
 namespace {
 
 constexpr int kIdleWakeMs = 1000;
-
-int64_t milliseconds_now() {
-  using namespace std::chrono;
-  return duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count();
-}
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
@@ -51,8 +43,9 @@ void ServingEngine::run() {
 
 /// Reads the text side while the ranks read the weights.
 void ServingEngine::load() {
-  const OpenModel open = open_model(options_.model);
-  std::shared_ptr<ModelInfo> info = make_model_info(options_, open);
+  for (int replica = 0; replica < roster_.num_replicas(); ++replica) assign(replica);
+  open_ = open_model(options_.model);
+  std::shared_ptr<ModelInfo> info = make_model_info(options_, *open_);
   end_tokens_ = info->end_tokens;
   const std::lock_guard lock(mutex_);
   model_ = std::move(info);
@@ -61,20 +54,23 @@ void ServingEngine::load() {
 
 void ServingEngine::run_loop() {
   while (!stopped_) {
-    std::deque<Event> events;
     {
       std::unique_lock lock(mutex_);
       const auto wake = deadlines_.next_before(next_wake());
       changed_.wait_until(lock, wake, [&] { return !inbox_.empty(); });
-      events.swap(inbox_);
+      taken_.swap(inbox_);
     }
-    for (Event& event : events) handle(event);
+    while (!taken_.empty() && !stopped_) {
+      Event event = std::move(taken_.front());
+      taken_.pop_front();
+      handle(event);
+    }
     if (stopped_) break;
     expire();
-    if (serving_) {
-      plan();
-      send_masks();
-    }
+    look_for_stalls();
+    if (stopped_) break;
+    plan();
+    send_masks();
     deliver();  // the ranks are at work again: waking the listeners' threads costs them nothing
     publish_metrics();
     if (draining_) stop_when_drained();
@@ -84,19 +80,23 @@ void ServingEngine::run_loop() {
 /// When the loop goes on though nothing comes, but for deadlines.
 ServingEngine::Clock::time_point ServingEngine::next_wake() const {
   double wake_s = seconds_now() + kIdleWakeMs * 1e-3;
-  for (const auto& replica : replicas_) wake_s = std::min(wake_s, replica->scheduler().wake_s());
+  for (const auto& replica : replicas_) {
+    if (replica != nullptr) wake_s = std::min(wake_s, replica->scheduler().wake_s());
+  }
   return Clock::time_point(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(wake_s)));
 }
 
 void ServingEngine::stop_when_drained() {
-  const auto idle = [](const auto& replica) { return replica->scheduler().is_idle(); };
+  const auto idle = [](const auto& replica) { return replica == nullptr || replica->scheduler().is_idle(); };
   if (!requests_.empty() || !std::all_of(replicas_.begin(), replicas_.end(), idle)) return;
   {
     const std::lock_guard lock(mutex_);  // no request comes any more: submit() looks at the state under this lock
     if (std::any_of(inbox_.begin(), inbox_.end(), [](const Event& event) { return event.kind == Event::Kind::submit; }))
       return;
   }
-  for (int rank = 0; rank < layout_.num_ranks(); ++rank) control_.send(rank, {.kind = MessageKind::stop});
+  for (int rank = 0; rank < roster_.num_ranks(); ++rank) {
+    if (!roster_.is_lost(rank)) control_.send(rank, {.kind = MessageKind::stop});
+  }
   stopped_ = true;
   set_state(EngineState::stopped, "drained");
 }
@@ -123,22 +123,15 @@ void ServingEngine::handle(Event& event) {
       break;
     }
     case Event::Kind::reset_prefixes:
-      for (const auto& replica : replicas_) replica->scheduler().reset_prefix_cache();
-      break;
-    case Event::Kind::message:
-      if (event.message.kind == MessageKind::result) {
-        handle_result(event.number, event.message);
-      } else if (event.message.kind == MessageKind::layers_done) {
-        replica_of(event.number).note_layers_done(event.message.number);
-      } else if (event.message.kind == MessageKind::status) {
-        handle_status(event.number, decode_rank_status(event.message.payload));
-      } else if (event.message.kind == MessageKind::failure) {
-        const auto* text = reinterpret_cast<const char*>(event.message.payload.data());
-        fail(fmt::format("rank {}: {}", event.number, std::string_view(text, event.message.payload.size())));
+      for (const auto& replica : replicas_) {
+        if (replica != nullptr) replica->scheduler().reset_prefix_cache();
       }
       break;
+    case Event::Kind::message:
+      handle_message(event.number, event.message);
+      break;
     case Event::Kind::lost:
-      if (!draining_ || !requests_.empty()) fail(fmt::format("rank {} is lost: {}", event.number, event.reason));
+      handle_lost(event.number, event.reason);
       break;
     case Event::Kind::drain:
       if (!draining_) {
@@ -150,67 +143,9 @@ void ServingEngine::handle(Event& event) {
   }
 }
 
-void ServingEngine::handle_status(int rank, const RankStatus& status) {
-  if (status.settings_digest != settings_digest(options_)) {
-    fail(fmt::format("rank {} on {} was started with other options than rank 0", rank, status.metrics.host));
-    return;
-  }
-  statuses_.at(rank) = status;
-  monitor_.note_status(rank, status, seconds_now());
-  heard_.at(rank) = true;
-  if (!serving_ && !draining_ && status.phase == RankPhase::opened) {
-    double share = 1;
-    for (const RankStatus& each : statuses_) share = std::min(share, each.loaded_share);
-    set_state(EngineState::loading, fmt::format("reading weights, {:.0f} %", 100 * share));
-  }
-  if (serving_ || !std::all_of(heard_.begin(), heard_.end(), [](bool heard) { return heard; })) return;
-  const auto all_in = [&](RankPhase phase) {
-    return std::all_of(statuses_.begin(), statuses_.end(), [&](const RankStatus& s) { return s.phase >= phase; });
-  };
-  if (replicas_.empty()) {
-    begin_serving();
-  } else if (all_in(RankPhase::ready)) {
-    serving_ = true;
-    last_progress_ms_ = milliseconds_now();
-    publish_metrics();
-    if (draining_) return;
-    set_state(EngineState::ready, "ready");
-    if (callbacks_.on_ready) callbacks_.on_ready();
-  }
-}
-
-/// All ranks are open: the number of blocks is what fits everywhere.
-void ServingEngine::begin_serving() {
-  int64_t num_blocks = INT32_MAX;
-  int narrowest = 0;
-  for (int rank = 0; rank < layout_.num_ranks(); ++rank) {
-    if (statuses_[rank].max_blocks < num_blocks) narrowest = rank;
-    num_blocks = std::min(num_blocks, statuses_[rank].max_blocks);
-  }
-  const int needed = (model()->max_model_len + kBlockTokens - 1) / kBlockTokens;
-  if (num_blocks < needed) {
-    fail(fmt::format(
-        "rank {} on {} has room for {} KV blocks ({} tokens), one sequence of --max-model-len {} needs {}: lower "
-        "--max-model-len, or raise --num-kv-blocks or --kv-cache-memory",
-        narrowest, statuses_[narrowest].metrics.host, num_blocks, num_blocks * kBlockTokens, model()->max_model_len,
-        needed));
-    return;
-  }
-  SchedulerOptions scheduler = scheduler_options(options_, layout_.sizes().pp, num_blocks);
-  scheduler.end_tokens = end_tokens_;
-  scheduler.vocab = model()->vocab_size;
-  scheduler.hidden = model()->hidden_size;
-  for (int replica = 0; replica < layout_.sizes().dp; ++replica) {
-    replicas_.push_back(std::make_unique<Replica>(scheduler));
-    sampling_ranks_.push_back(layout_.rank_at({.dp = replica, .pp = layout_.sizes().pp - 1, .tp = 0}));
-  }
-  const std::vector<std::byte> order = encode(StartOrder{.num_blocks = num_blocks, .end_tokens = end_tokens_});
-  for (int rank = 0; rank < layout_.num_ranks(); ++rank)
-    control_.send(rank, {.kind = MessageKind::status, .payload = order});
-}
-
 void ServingEngine::plan() {
   for (size_t replica = 0; replica < replicas_.size(); ++replica) {
+    if (replicas_[replica] == nullptr) continue;
     while (std::optional<MicroBatch> batch = replicas_[replica]->next(seconds_now())) {
       metrics_.step_rows.observe(static_cast<double>(batch->tokens.size()));
       for (const SequenceId id : replicas_[replica]->scheduler().take_admitted()) {
@@ -225,9 +160,10 @@ void ServingEngine::plan() {
         }
       }
       const std::vector<std::byte> bytes = encode(*batch);
-      metrics_.plan_bytes += bytes.size() * replica_ranks_[replica].size();
+      const std::vector<int>& ranks = roster_.team(static_cast<int>(replica)).ranks;
+      metrics_.plan_bytes += bytes.size() * ranks.size();
       // The last stages first: they wait for hidden states anyway, the first stage starts at once.
-      for (auto rank = replica_ranks_[replica].rbegin(); rank != replica_ranks_[replica].rend(); ++rank) {
+      for (auto rank = ranks.rbegin(); rank != ranks.rend(); ++rank) {
         control_.send(*rank,
                       {.kind = MessageKind::plan, .epoch = batch->epoch, .number = batch->number, .payload = bytes});
       }
@@ -242,12 +178,13 @@ void ServingEngine::plan() {
 /// The layers of these micro-batches run meanwhile: their ranks have the plans.
 void ServingEngine::send_masks() {
   for (size_t replica = 0; replica < replicas_.size(); ++replica) {
+    if (replicas_[replica] == nullptr) continue;
     while (const std::optional<MaskedRows> wanted = replicas_[replica]->scheduler().next_masked()) {
       StepMasks part{.epoch = wanted->epoch, .number = wanted->number, .masks = {}};
       const auto send = [&](bool is_last) {
         part.is_last = is_last;
         control_.send(
-            sampling_ranks_[replica],
+            roster_.team(static_cast<int>(replica)).sampler(),
             {.kind = MessageKind::masks, .epoch = part.epoch, .number = part.number, .payload = encode(part)});
         part.masks.clear();
         ++part.part;
@@ -265,15 +202,40 @@ void ServingEngine::send_masks() {
   }
 }
 
-/// The replica of a rank that answered a plan.
-Replica& ServingEngine::replica_of(int rank) {
-  if (replicas_.empty()) throw WireError(fmt::format("rank {} answered before there was a plan", rank));
-  return *replicas_.at(static_cast<size_t>(layout_.place(rank).dp));
+/// What a rank says in an epoch that is over changes nothing.
+void ServingEngine::handle_message(int rank, const ControlMessage& message) {
+  const auto text = [&] {
+    return std::string(reinterpret_cast<const char*>(message.payload.data()), message.payload.size());
+  };
+  const std::optional<int> replica = serving_replica_of(rank, message.epoch);
+  try {
+    switch (message.kind) {
+      case MessageKind::result:
+        if (replica) handle_result(*replicas_[static_cast<size_t>(*replica)], message);
+        break;
+      case MessageKind::layers_done:
+        if (replica) replicas_[static_cast<size_t>(*replica)]->note_layers_done(message.number);
+        break;
+      case MessageKind::status:
+        handle_status(rank, message);
+        break;
+      case MessageKind::broken:
+        handle_broken(rank, message.epoch, text());
+        break;
+      case MessageKind::failure:
+        give_up(rank, text());
+        break;
+      default:
+        break;
+    }
+  } catch (const WireError& error) {
+    give_up(rank, error.what());
+  }
 }
 
-void ServingEngine::handle_result(int rank, const ControlMessage& message) {
+void ServingEngine::handle_result(Replica& replica, const ControlMessage& message) {
   const StepResult result = decode_step_result(message.payload);
-  for (const SequenceUpdate& update : replica_of(rank).commit(result, seconds_now())) apply(update);
+  for (const SequenceUpdate& update : replica.commit(result, seconds_now())) apply(update);
   ++metrics_.steps;
   last_progress_ms_ = milliseconds_now();
 }
@@ -290,7 +252,9 @@ void ServingEngine::fail(const std::string& reason) {
 
 void ServingEngine::publish_metrics() {
   EngineMetrics now = metrics_;
+  for (const std::vector<Sequence>& request : held_) now.num_waiting += request.size();
   for (const auto& replica : replicas_) {
+    if (replica == nullptr) continue;
     const Scheduler* scheduler = &replica->scheduler();
     now.num_running += static_cast<uint64_t>(scheduler->num_running());
     now.num_waiting += static_cast<uint64_t>(scheduler->num_waiting());
@@ -305,6 +269,7 @@ void ServingEngine::publish_metrics() {
     now.kv_usage = 1.0 - static_cast<double>(now.kv_blocks_free) / static_cast<double>(now.kv_blocks_total);
   }
   now.ranks = monitor_.ranks();
+  now.num_spares = roster_.idle().size();
   now.micro_batches_in_flight = monitor_.num_in_flight();
   now.bubble_share = monitor_.bubble_share();
   now.slowest_rank = monitor_.slowest_rank();

@@ -62,7 +62,6 @@ void ServingEngine::handle_submit(Event& event) {
   active.listener = std::move(event.listener);
   active.num_open = active.request.num_choices;
   const uint64_t cache_salt = std::hash<std::string>()(active.request.cache_salt);
-  const size_t replica = placement_.choose(replicas_, active.request.prompt, cache_salt);
   const auto weighted = options_.tenant_weights.find(active.request.tenant);
   const int weight = weighted == options_.tenant_weights.end() ? 1 : weighted->second;
   std::vector<Sequence> choices;
@@ -84,7 +83,7 @@ void ServingEngine::handle_submit(Event& event) {
     sequence.num_prompt = static_cast<int>(sequence.tokens.size());
     active.sequences.push_back(sequence.id);
     ActiveChoice& choice = choices_[sequence.id];
-    choice = {.request = &active, .index = i, .replica = static_cast<int>(replica)};
+    choice = {.request = &active, .index = i};
     if (active.request.grammar != nullptr) {
       sequence.masked = true;
       choice.matcher = std::make_unique<Matcher>(active.request.grammar);
@@ -94,7 +93,24 @@ void ServingEngine::handle_submit(Event& event) {
   metrics_.prompt_tokens += active.request.prompt.size();
   requests_.emplace(event.handle, std::move(owned));
   set_deadlines(active);
+  place(std::move(choices));
+}
+
+/// The choices of one request go to a replica, or wait for one that serves.
+void ServingEngine::place(std::vector<Sequence> choices) {
+  if (std::all_of(replicas_.begin(), replicas_.end(), [](const auto& replica) { return replica == nullptr; })) {
+    held_.push_back(std::move(choices));
+    return;
+  }
+  const size_t replica = placement_.choose(replicas_, choices.front().tokens, choices.front().cache_salt);
+  for (const Sequence& choice : choices) choices_.at(choice.id).replica = static_cast<int>(replica);
   replicas_[replica]->scheduler().add(std::move(choices));
+}
+
+void ServingEngine::drop_held(SequenceId id) {
+  for (std::vector<Sequence>& request : held_)
+    std::erase_if(request, [&](const Sequence& choice) { return choice.id == id; });
+  std::erase_if(held_, [](const std::vector<Sequence>& request) { return request.empty(); });
 }
 
 void ServingEngine::apply(const SequenceUpdate& update) {
@@ -109,6 +125,7 @@ void ServingEngine::apply(const SequenceUpdate& update) {
   choice.prompt_logprobs.insert(choice.prompt_logprobs.end(), update.prompt_logprobs.begin(),
                                 update.prompt_logprobs.end());
   if (!update.token && update.pooled.empty()) return;
+  choice.num_interruptions = 0;
   OutputEvent event{.choice = choice.index,
                     .tokens = {},
                     .finish = update.finish,
@@ -150,7 +167,11 @@ void ServingEngine::end_choice(SequenceId id, FinishReason reason, std::optional
   ECHELON_CHECK(found != choices_.end());
   const ActiveChoice choice = std::move(found->second);
   choices_.erase(found);
-  replicas_.at(static_cast<size_t>(choice.replica))->scheduler().remove(id);
+  if (choice.replica == kHeld) {
+    drop_held(id);
+  } else {
+    replicas_.at(static_cast<size_t>(choice.replica))->scheduler().remove(id);
+  }
   ActiveRequest& request = *choice.request;
   request.sequences[choice.index] = 0;
   ++metrics_.finished[static_cast<size_t>(reason)];
@@ -203,12 +224,13 @@ void ServingEngine::abort_all(const std::string& message) {
   for (auto& [id, choice] : choices_) abort(*choice.request->listener, choice.index);
   choices_.clear();
   requests_.clear();
-  std::deque<Event> events;
+  held_.clear();
   {
     const std::lock_guard lock(mutex_);
-    events.swap(inbox_);
+    std::move(inbox_.begin(), inbox_.end(), std::back_inserter(taken_));
+    inbox_.clear();
   }
-  for (const Event& event : events) {
+  for (const Event& event : std::exchange(taken_, {})) {
     if (event.kind != Event::Kind::submit) continue;
     for (int choice = 0; choice < event.request.num_choices; ++choice) abort(*event.listener, choice);
   }

@@ -21,8 +21,8 @@ constexpr std::string_view kPrefix = "ECHELON_";
 constexpr size_t kMaxArguments = 4096;
 
 /// Variables of the scripts, the build and the tests, which no command reads.
-constexpr std::string_view kOtherVariables[] = {"ECHELON_MODELS", "ECHELON_BINARY", "ECHELON_LAUNCHER", "ECHELON_HOME",
-                                                "ECHELON_INSTALL"};
+constexpr std::string_view kOtherVariables[] = {"ECHELON_MODELS",       "ECHELON_BINARY", "ECHELON_LAUNCHER",
+                                                "ECHELON_OUTCOME_FILE", "ECHELON_HOME",   "ECHELON_INSTALL"};
 
 /// The texts of one option as one source gave them.
 struct Given {

@@ -70,6 +70,8 @@ EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
   engine.reasoning_parser = options.reasoning_parser;
   engine.default_seed = options.seed;
   engine.startup_timeout_s = options.startup_timeout_s;
+  engine.repair = options.repair;
+  engine.stall_timeout_s = options.stall_timeout_s;
   return engine;
 }
 

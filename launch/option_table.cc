@@ -142,6 +142,18 @@ std::vector<OptionRow> layout_rows(ServeOptions& options) {
                .short_name = "-dp"},
               options.data_parallel_size, {0, kMaxRanks}),
       partition_row(options),
+      integer({.name = "spares",
+               .value_name = "N",
+               .help = "ranks, the last ones, that wait to take the places of lost ones"},
+              options.spares, {0, kMaxRanks}),
+      boolean({.name = "repair",
+               .value_name = "",
+               .help = "when a rank is lost, go on with those that are left; else the job ends"},
+              options.repair),
+      integer({.name = "stall-timeout",
+               .value_name = "SECONDS",
+               .help = "a micro-batch without a result, or a rank that says nothing, for so long is a fault"},
+              options.stall_timeout_s, {1, kMaxStartupTimeout}),
   };
 }
 

@@ -63,6 +63,9 @@ struct ServeOptions {
   std::string tool_call_parser = "auto", reasoning_parser = "auto";
   std::string control_interface;  ///< interface, address or network of control and data; empty: choose
   int startup_timeout_s = 300;    ///< ranks that have not appeared by then are named and the job ends
+  int spares = 0;                 ///< ranks that wait to take the place of a lost one
+  bool repair = true;             ///< a lost rank costs a pause, where the launcher leaves the others alive
+  int stall_timeout_s = 30;       ///< a micro-batch without a result, or a rank without a word, for so long
   std::string log_level = "info";
 };
 

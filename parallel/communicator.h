@@ -6,8 +6,11 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -43,5 +46,18 @@ class Communicator {
   /// From any thread: every present and future wait throws CommunicatorError.
   virtual void abandon(const std::string& reason) = 0;
 };
+
+/// Tells the groups of a job apart: no two have the same, whenever they are made.
+struct GroupId {
+  uint32_t epoch = 0;
+  uint32_t index = 0;  ///< at most kMaxRanks
+  auto operator<=>(const GroupId&) const = default;
+};
+
+/// Makes this rank's end of a group: every member calls it with the same list of ranks, whose places in the list are
+/// the ranks in the group, and with the same id. Returns when the members of this host have met. Throws
+/// CommunicatorError at its deadline, and soon after a stop is requested (by any thread).
+using MakeGroup =
+    std::function<std::unique_ptr<Communicator>(const std::vector<int>& members, GroupId id, std::stop_token given_up)>;
 
 }  // namespace echelon

@@ -39,12 +39,16 @@ void kill_this_process_later() {
   _exit(kJobFailedExitCode);
 }
 
-[[noreturn]] void say_and_end(const std::string& cause) {
+void say(std::string_view does, const std::string& cause) {
   char host[256] = "unknown host";
   gethostname(host, sizeof(host) - 1);
   const std::string line =
-      fmt::format("echelon: rank {} on {} ends the job: {}\n", std::max(process_rank(), 0), host, cause);
+      fmt::format("echelon: rank {} on {} {} the job: {}\n", std::max(process_rank(), 0), host, does, cause);
   [[maybe_unused]] const ssize_t ignored = write(STDERR_FILENO, line.data(), line.size());
+}
+
+[[noreturn]] void say_and_end(const std::string& cause) {
+  say("ends", cause);
   end_all_ranks();
 }
 
@@ -84,6 +88,11 @@ void leave_ended_job(ControlChannel& control, int num_ranks, const std::string& 
     usleep(kLauncherIsFasterUs);
     end_all_ranks();
   }).detach();
+}
+
+void leave_job(const std::string& cause) {
+  if (!ending.exchange(true)) say("leaves", cause);
+  _exit(kJobFailedExitCode);
 }
 
 void end_job_after_rank_0(const std::string& cause) {

@@ -23,9 +23,13 @@ void end_job_everywhere(ControlChannel& control, int num_ranks, const std::strin
 /// Returns.
 void leave_ended_job(ControlChannel& control, int num_ranks, const std::string& cause);
 
-/// For a worker whose connection to rank 0 ended without a word. All workers see that at the same moment, and mpirun
-/// takes up to a second to end them: rank 1 speaks at once, rank 2 after 1.6 s, the others after 2.2 s, so that there
-/// is one message, not one per rank.
+/// A worker leaves alone: what becomes of the job is for rank 0 to say, and without recovery its launcher ends it.
+/// Prints "echelon: rank R on HOST leaves the job: CAUSE". From any thread; runs no destructors.
+[[noreturn]] void leave_job(const std::string& cause);
+
+/// For a worker that has found rank 0 gone. All workers see that at the same moment, and mpirun takes up to a second to
+/// end them: rank 1 speaks at once, rank 2 after 1.6 s, the others after 2.2 s, so that there is one message, not one
+/// per rank.
 [[noreturn]] void end_job_after_rank_0(const std::string& cause);
 
 /// This process gets SIGKILL when its parent dies (Linux: the thread that started it). Only under a launcher; call it

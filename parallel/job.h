@@ -36,13 +36,17 @@ class Job {
   virtual void barrier(const std::string& what, int timeout_ms) = 0;
   /// All ranks: everyone's number, by rank. Throws Error(Part::parallel) naming `what` after start_timeout_ms.
   virtual std::vector<uint64_t> exchange_numbers(const std::string& what, uint64_t mine) = 0;
-  /// Every member calls it with the same list of ranks; two ranks that share several groups make them in the same
-  /// order. The place in the list is the rank in the group. Shared memory between ranks of one host, MPI between hosts.
-  virtual std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, WaitTimes times = {}) = 0;
+  /// As MakeGroup says. Shared memory between ranks of one host, MPI between hosts.
+  virtual std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, GroupId id,
+                                                          WaitTimes times = {}, std::stop_token given_up = {}) = 0;
   /// All ranks; once. The channel is not started: start() connects it and names who is missing.
   virtual std::unique_ptr<ControlChannel> make_control() = 0;
-  /// All ranks: the orderly end. Without it (after a fault) the job ends by end_job().
-  virtual void finish() = 0;
+  /// Ends the process of a rank that is taken for dead but may only be stopped: a launcher waits for it for ever.
+  /// Nothing for ranks of other hosts, and where the process is not one of this program. From any thread.
+  virtual void kill_process(int rank) = 0;
+  /// The orderly end, for all ranks but those that are lost (which only rank 0 has to know). Without it (after a fault)
+  /// the job ends by end_job().
+  virtual void finish(const std::vector<int>& lost = {}) = 0;
 };
 
 /// Whether mpirun or srun has started this process as one of several ranks.

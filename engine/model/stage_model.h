@@ -45,6 +45,8 @@ class StageModel final : public LayerRunner {
   /// first; contents stay. False when all of it is there. Not while a micro-batch runs.
   bool claim_more_cache();
 
+  /// The model is of no use after this.
+  StageWeights take_weights() { return std::move(weights_); }
   size_t weight_bytes() const { return weights_.size_bytes(); }
 
  private:

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -16,11 +17,15 @@ class Placement {
  public:
   explicit Placement(Balance balance) : balance_(balance) {}
 
-  /// Index of one of `replicas`, at least one; ties go to the first.
+  /// Index of one of `replicas` that are there, at least one; ties go to the first.
   size_t choose(std::span<const std::unique_ptr<Replica>> replicas, std::span<const TokenId> prompt,
                 uint64_t cache_salt) {
-    if (balance_ == Balance::round_robin) return next_++ % replicas.size();
+    if (balance_ == Balance::round_robin) {
+      while (replicas[next_ % replicas.size()] == nullptr) ++next_;
+      return next_++ % replicas.size();
+    }
     const auto cost = [&](const std::unique_ptr<Replica>& replica) {
+      if (replica == nullptr) return std::numeric_limits<double>::infinity();
       const Scheduler& scheduler = replica->scheduler();
       auto tokens = static_cast<double>(scheduler.load());
       if (balance_ == Balance::least_loaded) return tokens;

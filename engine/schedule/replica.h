@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -47,6 +48,12 @@ class Replica {
     if (batch) sent_.push_back({.number = batch->number, .num_tokens = batch->tokens.size(), .time_s = now_s});
     return batch;
   }
+
+  /// Since when the oldest micro-batch in flight is the one whose result is waited for; nothing is: infinity.
+  double waiting_since_s() const {
+    return sent_.empty() ? std::numeric_limits<double>::infinity() : std::max(sent_.front().time_s, last_result_s_);
+  }
+  uint64_t oldest_in_flight() const { return sent_.empty() ? 0 : sent_.front().number; }
 
   /// What a token takes, of all kinds and on average over the last micro-batches; 1 before the first.
   double seconds_per_token() const { return seconds_per_token_; }

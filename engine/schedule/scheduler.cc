@@ -26,7 +26,7 @@ Scheduler::Scheduler(SchedulerOptions options)
 
 void Scheduler::add(std::vector<Sequence> choices) {
   for (Sequence& choice : choices) {
-    ECHELON_CHECK(!choice.tokens.empty() && choice.num_prompt == static_cast<int>(choice.tokens.size()));
+    ECHELON_CHECK(!choice.tokens.empty() && choice.num_prompt <= static_cast<int>(choice.tokens.size()));
     ECHELON_CHECK(blocks_for(int64_t{choice.num_prompt} + choice.max_output()) <= pool_.num_blocks());
     auto owned = std::make_unique<Sequence>(std::move(choice));
     Sequence* sequence = owned.get();
@@ -35,6 +35,27 @@ void Scheduler::add(std::vector<Sequence> choices) {
     waiting_.enter(sequence->tenant, sequence->weight);
     waiting_.insert(sequence);
   }
+}
+
+std::vector<std::vector<Sequence>> Scheduler::take_all() {
+  std::vector<Sequence*> all;
+  for (const auto& [id, sequence] : sequences_) all.push_back(sequence.get());
+  std::sort(all.begin(), all.end(), [](const Sequence* a, const Sequence* b) { return a->id < b->id; });
+  std::vector<std::vector<Sequence>> requests;
+  for (Sequence* sequence : all) {
+    if (sequence->running) release(*sequence);
+    sequence->num_scheduled = sequence->num_fed_back = 0;
+    sequence->was_interrupted = sequence->num_in_flight > 0;
+    sequence->num_in_flight = 0;
+    sequence->last_plan = 0;
+    if (requests.empty() || requests.back().front().first_choice != sequence->first_choice) requests.emplace_back();
+    requests.back().push_back(std::move(*sequence));
+  }
+  running_.clear();
+  sequences_.clear();
+  in_flight_.clear();
+  masked_.clear();
+  return requests;
 }
 
 bool Scheduler::remove(SequenceId id) {
@@ -95,22 +116,14 @@ std::vector<SequenceUpdate> Scheduler::commit(const StepResult& result) {
   if (in_flight_.empty() || in_flight_.front().number != result.number) {
     throw WireError("result of micro-batch " + std::to_string(result.number) + " was not expected now");
   }
+  check_fits(in_flight_.front(), result);
   const InFlight record = std::move(in_flight_.front());
   in_flight_.pop_front();
   cost_.observe(record.shape, result.stage_us * 1e-6);
   std::vector<SequenceUpdate> updates;
-  size_t next_result = 0;
+  auto next_result = result.rows.begin();
   for (const InFlightRow& row : record.rows) {
-    const RowResult* answer = nullptr;
-    if (row.sample || row.pool || row.num_targets > 0) {
-      if (next_result == result.rows.size()) throw WireError("result lacks a row of its micro-batch");
-      answer = &result.rows[next_result++];
-      if (answer->slot != row.slot || answer->generation != row.generation || answer->sampled != row.sample ||
-          static_cast<int>(answer->prompt_logprobs.size()) != row.num_targets ||
-          static_cast<int64_t>(answer->pooled.size()) != (row.pool ? options_.hidden : 0)) {
-        throw WireError("result row does not fit the row that was planned");
-      }
-    }
+    const RowResult* answer = row.has_answer() ? &*next_result++ : nullptr;
     const auto found = sequences_.find(row.sequence);
     if (found == sequences_.end()) continue;  // removed meanwhile
     Sequence& sequence = *found->second;
@@ -129,12 +142,27 @@ std::vector<SequenceUpdate> Scheduler::commit(const StepResult& result) {
     if (update.finish) remove(sequence.id);
     updates.push_back(std::move(update));
   }
-  if (next_result != result.rows.size()) throw WireError("result has more rows than its micro-batch");
   return updates;
 }
 
+/// All of it before any of it counts.
+void Scheduler::check_fits(const InFlight& record, const StepResult& result) const {
+  auto answer = result.rows.begin();
+  for (const InFlightRow& row : record.rows) {
+    if (!row.has_answer()) continue;
+    if (answer == result.rows.end()) throw WireError("result lacks a row of its micro-batch");
+    if (answer->slot != row.slot || answer->generation != row.generation || answer->sampled != row.sample ||
+        static_cast<int>(answer->prompt_logprobs.size()) != row.num_targets ||
+        static_cast<int64_t>(answer->pooled.size()) != (row.pool ? options_.hidden : 0))
+      throw WireError("result row does not fit the row that was planned");
+    if (row.sample && answer->token.token >= options_.vocab)
+      throw WireError("result has a token that is not in the vocabulary");
+    ++answer;
+  }
+  if (answer != result.rows.end()) throw WireError("result has more rows than its micro-batch");
+}
+
 void Scheduler::take_token(Sequence& sequence, const OutputToken& token, SequenceUpdate& update) {
-  if (token.token >= options_.vocab) throw WireError("result has a token that is not in the vocabulary");
   update.token = token;
   sequence.tokens.push_back(token.token);
   waiting_.charge(sequence.tenant, 1);

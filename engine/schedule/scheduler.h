@@ -42,6 +42,7 @@ struct SchedulerOptions {
   double itl_target_s = 0;  ///< longest time between two tokens that prompts may cause; 0: any
   double prefix_ttl_s = 0;  ///< cached blocks are forgotten when not used for so long; 0: never
   BatchingOptions batching;
+  uint32_t epoch = 0;               ///< of what is planned
   std::vector<TokenId> end_tokens;  ///< end of generation
   int64_t vocab = kMaxVocab;        ///< tokens of results lie below
   int64_t hidden = 0;               ///< pooled vectors of results have so many values
@@ -77,9 +78,12 @@ class Scheduler {
  public:
   explicit Scheduler(SchedulerOptions options);
 
-  /// The choices of one request, choice 0 first. The prompt and its output must fit the pool (checked: the engine
-  /// refuses others).
+  /// The choices of one request, choice 0 first; what another scheduler has sampled of them is kept. The prompt and its
+  /// output must fit the pool (checked: the engine refuses others).
   void add(std::vector<Sequence> choices);
+  /// Everything leaves, as it would begin again elsewhere: by request, in the order of arrival. What is in flight is
+  /// forgotten. Nothing else may be called after this but what counts.
+  std::vector<std::vector<Sequence>> take_all();
   /// Ends a sequence at once; its rows in flight are ignored when they come back. False when it is not here any more.
   bool remove(SequenceId id);
 
@@ -129,6 +133,7 @@ class Scheduler {
     uint32_t generation = 0;
     bool sample = false, pool = false;
     int num_targets = 0;
+    bool has_answer() const { return sample || pool || num_targets > 0; }
   };
   struct InFlight {
     uint64_t number = 0;
@@ -163,6 +168,7 @@ class Scheduler {
   int chunk_of(const Sequence& sequence, const Draft& draft) const;
   /// Micro-batches that run at a time, in different stages.
   int num_parallel() const { return options_.feed_back ? 1 : options_.depth; }
+  void check_fits(const InFlight& record, const StepResult& result) const;
   void take_token(Sequence& sequence, const OutputToken& token, SequenceUpdate& update);
   void take_vector(const std::vector<float>& pooled, SequenceUpdate& update) const;
   std::optional<FinishReason> finish_reason(const Sequence& sequence, TokenId token) const;

@@ -56,6 +56,7 @@ std::optional<MicroBatch> Scheduler::next() {
   admit_waiting(draft);
   if (draft.holds_back) plan_background(draft);
   if (draft.batch.rows.empty()) return std::nullopt;
+  draft.batch.epoch = options_.epoch;
   draft.batch.number = draft.record.number = next_number_++;
   for (const InFlightRow& row : draft.record.rows) sequences_.at(row.sequence)->last_plan = draft.record.number;
   in_flight_.push_back(std::move(draft.record));

@@ -37,8 +37,9 @@ struct Sequence {
   bool running = false;         ///< has a slot and blocks; else it waits
   bool admitted_before = false;
   int slot = -1;
-  uint32_t generation = 0;  ///< of the slot
-  int num_in_flight = 0;    ///< micro-batches with a row of it that are not committed
+  uint32_t generation = 0;       ///< of the slot
+  int num_in_flight = 0;         ///< micro-batches with a row of it that are not committed
+  bool was_interrupted = false;  ///< taken out of another scheduler with some of them
   uint64_t last_plan = 0;
   std::vector<int> blocks;
   std::vector<PrefixKey> keys;  ///< of the full blocks published or found so far

@@ -8,29 +8,32 @@ namespace echelon {
 
 class TimedCommunicator final : public Communicator {
  public:
-  /// Both borrowed. Counts in clock.wait.exchange.
-  TimedCommunicator(Communicator& group, StageClock& clock) : group_(group), clock_(clock) {}
+  /// Borrowed. Counts in clock.wait.exchange. Of use once it has a group.
+  explicit TimedCommunicator(StageClock& clock) : clock_(clock) {}
 
-  int rank() const override { return group_.rank(); }
-  int size() const override { return group_.size(); }
+  /// Borrowed.
+  void set_group(Communicator* group) { group_ = group; }
+
+  int rank() const override { return group_->rank(); }
+  int size() const override { return group_->size(); }
   void send(int peer, std::span<const std::byte> bytes) override {
     const Count count(clock_);
-    group_.send(peer, bytes);
+    group_->send(peer, bytes);
   }
   void receive(int peer, std::span<std::byte> out) override {
     const Count count(clock_);
-    group_.receive(peer, out);
+    group_->receive(peer, out);
   }
   void all_gather(std::span<const std::byte> mine, std::span<const std::span<std::byte>> out) override {
     const Count count(clock_);
-    group_.all_gather(mine, out);
+    group_->all_gather(mine, out);
   }
   void all_to_all(std::span<const std::span<const std::byte>> mine,
                   std::span<const std::span<std::byte>> out) override {
     const Count count(clock_);
-    group_.all_to_all(mine, out);
+    group_->all_to_all(mine, out);
   }
-  void abandon(const std::string& reason) override { group_.abandon(reason); }
+  void abandon(const std::string& reason) override { group_->abandon(reason); }
 
  private:
   class Count {
@@ -43,7 +46,7 @@ class TimedCommunicator final : public Communicator {
     StageTime since_;
   };
 
-  Communicator& group_;
+  Communicator* group_ = nullptr;
   StageClock& clock_;
 };
 

@@ -36,6 +36,16 @@ void write_vllm(PrometheusText& out, const EngineMetrics& engine) {
   out.histogram("vllm:request_queue_time_seconds", engine.queue_time, "From arrival to the first micro-batch.");
 }
 
+void write_repairs(PrometheusText& out, const EngineMetrics& engine) {
+  const auto count = [](uint64_t value) { return static_cast<double>(value); };
+  out.counter("echelon_ranks_lost_total", count(engine.ranks_lost), "Ranks that died or were given up.");
+  out.counter("echelon_repairs_total", count(engine.repairs), "Replicas that got other ranks.");
+  out.counter("echelon_replayed_tokens_total", count(engine.replayed_tokens),
+              "Tokens of sequences that went on elsewhere.");
+  out.gauge("echelon_spare_ranks", count(engine.num_spares), "Ranks without a place.");
+  out.histogram("echelon_repair_seconds", engine.repair_time, "From a loss until the replica served again.");
+}
+
 PrometheusText::Labels labels_of(const RankMetrics& rank) {
   return {{"rank", std::to_string(rank.rank)},
           {"dp", std::to_string(rank.dp)},
@@ -160,6 +170,7 @@ std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, s
   out.counter("echelon_plan_bytes_total", number(engine.plan_bytes), "Bytes of plans sent to the ranks.");
   out.family("echelon_slowest_rank", Type::gauge, "The rank that computed most of its last second with work.");
   if (engine.slowest_rank >= 0) out.sample(engine.slowest_rank);
+  write_repairs(out, engine);
   write_ranks(out, engine);
   write_http(out, http);
   if (batches != nullptr) write_batches(out, *batches);

@@ -43,6 +43,8 @@ std::string_view state_name(EngineState state) {
       return "loading";
     case EngineState::ready:
       return "ready";
+    case EngineState::repairing:
+      return "repairing";
     case EngineState::draining:
       return "draining";
     case EngineState::stopped:

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <span>
@@ -83,102 +84,125 @@ class DrainOnSignal {
 };
 
 /// Hands messages to the parts of this rank they are for.
-ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, ControlChannel& control, int num_ranks) {
+ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, ControlChannel& control, Job& job) {
   ControlChannel::Handlers handlers;
-  handlers.on_message = [&runner, engine, &control, num_ranks](int rank, ControlMessage message) {
+  handlers.on_message = [&runner, engine, &control, &job](int rank, ControlMessage message) {
     switch (message.kind) {
+      case MessageKind::assign:
+      case MessageKind::start:
       case MessageKind::plan:
       case MessageKind::masks:
+      case MessageKind::fence:
       case MessageKind::stop:
         runner.push(std::move(message));
         break;
       case MessageKind::status:
-        if (engine && (rank != 0 || !is_start_order(message.payload))) {
-          engine->on_message(rank, std::move(message));
-        } else {
-          runner.push(std::move(message));
-        }
-        break;
       case MessageKind::layers_done:
       case MessageKind::result:
+      case MessageKind::broken:
         if (engine) engine->on_message(rank, std::move(message));
         break;
-      case MessageKind::failure: {
-        const std::string cause(reinterpret_cast<const char*>(message.payload.data()), message.payload.size());
-        if (engine) {  // rank 0 speaks for all: the first cause that reaches it is the one that is printed
-          end_job_everywhere(control, num_ranks, cause);
+      case MessageKind::reap:
+        if (message.number < static_cast<uint64_t>(job.size())) job.kill_process(static_cast<int>(message.number));
+        break;
+      case MessageKind::failure:
+        if (engine) {
+          engine->on_message(rank, std::move(message));
         } else {
-          leave_ended_job(control, num_ranks, cause);
+          leave_ended_job(control, job.size(),
+                          {reinterpret_cast<const char*>(message.payload.data()), message.payload.size()});
         }
         break;
-      }
       default:
         break;
     }
   };
-  handlers.on_lost = [&runner, engine](int rank, const std::string& reason) {
+  handlers.on_lost = [engine](int rank, const std::string& reason) {
     if (engine) {
-      runner.abandon(fmt::format("rank {} is lost: {}", rank, reason));
       engine->on_lost(rank, reason);
     } else {
       end_job_after_rank_0(fmt::format("rank {} is lost: {}", rank, reason));
     }
   };
+  handlers.on_dropped = [](const std::string& reason) { leave_job("rank 0 has given up this rank: " + reason); };
   return handlers;
 }
 
-/// Rank 0 ends the job with the message of the first rank that has one; when it does not, this rank does.
+/// For launch/run, where the launcher's exit code says nothing. The file is there when rank 0 is on its host.
+void tell_outcome(const std::string& outcome) {
+  const char* file = std::getenv("ECHELON_OUTCOME_FILE");
+  if (file == nullptr || ::access(file, W_OK) != 0) return;
+  std::ofstream(file, std::ios::trunc) << outcome;
+}
+
+/// Rank 0 ends the job with the message of the first rank that has one, or goes on without this rank, whose connection
+/// then ends, and with it this process.
 void report_fault(ControlChannel& control, int rank, const std::string& host, const std::string& cause) {
   const std::string text = fmt::format("rank {} on {}: {}", rank, host, cause);
   const auto bytes = std::as_bytes(std::span(text));
   control.send(0, {.kind = MessageKind::failure, .payload = {bytes.begin(), bytes.end()}});
   std::this_thread::sleep_for(kFaultTimeout);
-  end_job(cause);
+  leave_job(cause);
 }
 
-int ranks_on_host_of(const Job& job, int rank) {
+/// The hosts of the ranks that have a place from the start: all but the spares.
+std::vector<int> hosts_at_work(const Job& job, const ServeOptions& options) {
+  if (options.spares >= job.size()) {
+    throw Error(Part::parallel,
+                fmt::format("--spares {} leaves none of {} ranks: start more", options.spares, job.size()));
+  }
+  return {job.host_of_rank().begin(), job.host_of_rank().end() - options.spares};
+}
+
+/// Those with a place; where there are only spares, all of them.
+int ranks_on_host_of(const Job& job, const std::vector<int>& hosts_at_work, int rank) {
   const std::vector<int>& hosts = job.host_of_rank();
-  return static_cast<int>(std::count(hosts.begin(), hosts.end(), hosts[rank]));
+  const auto at_work = std::count(hosts_at_work.begin(), hosts_at_work.end(), hosts[rank]);
+  return static_cast<int>(at_work > 0 ? at_work : std::count(hosts.begin(), hosts.end(), hosts[rank]));
 }
 
 /// The user's layout; without any part of it the planner's, which every rank computes from the same numbers. What is
 /// wrong with a model is no matter here: loading says it.
-LayoutSizes layout_of(Job& job, const ServeOptions& options, const EngineOptions& settings) {
+LayoutSizes layout_of(Job& job, const std::vector<int>& hosts_at_work, const ServeOptions& options,
+                      const EngineOptions& settings) {
   const LayoutSizes wanted{
       .dp = options.data_parallel_size, .tp = options.tensor_parallel_size, .pp = options.pipeline_parallel_size};
-  if (job.size() == 1 || wanted.dp + wanted.tp + wanted.pp > 0) return choose_layout(wanted, job.host_of_rank());
+  if (hosts_at_work.size() == 1 || wanted.dp + wanted.tp + wanted.pp > 0) return choose_layout(wanted, hosts_at_work);
   std::optional<OpenModel> model;
   try {
     model = open_model(options.model);
   } catch (const Error&) {
   }
-  const uint64_t rank_bytes = available_host_bytes() / static_cast<uint64_t>(ranks_on_host_of(job, job.rank()));
-  const RankHosts hosts{.host_of_rank = job.host_of_rank(),
-                        .rank_bytes = job.exchange_numbers("choosing a layout", model ? rank_bytes : 0)};
-  if (std::count(hosts.rank_bytes.begin(), hosts.rank_bytes.end(), 0u) > 0)
-    return choose_layout(wanted, job.host_of_rank());
+  const uint64_t rank_bytes =
+      available_host_bytes() / static_cast<uint64_t>(ranks_on_host_of(job, hosts_at_work, job.rank()));
+  RankHosts hosts{.host_of_rank = hosts_at_work,
+                  .rank_bytes = job.exchange_numbers("choosing a layout", model ? rank_bytes : 0)};
+  hosts.rank_bytes.resize(hosts_at_work.size());
+  if (std::count(hosts.rank_bytes.begin(), hosts.rank_bytes.end(), 0u) > 0) return choose_layout(wanted, hosts_at_work);
   try {
     const ServedLayout layout = layout_to_serve(model->files, settings, hosts);
     if (job.rank() == 0 && !layout.reason.empty()) log::info("{}", layout.reason);
     return layout.sizes;
   } catch (const Error&) {
-    return choose_layout(wanted, job.host_of_rank());
+    return choose_layout(wanted, hosts_at_work);
   }
 }
 
 int run_rank(Job& job, const ServeOptions& options, const MakeHead& make_head) {
-  const int rank = job.rank(), ranks_on_host = ranks_on_host_of(job, rank);
+  const int rank = job.rank();
+  if (rank == 0) tell_outcome("began");
+  const std::vector<int> at_work = hosts_at_work(job, options);
+  const int ranks_on_host = ranks_on_host_of(job, at_work, rank);
   const EngineOptions engine_settings = engine_options(options, ranks_on_host);
-  const Layout layout(layout_of(job, options, engine_settings), job.host_of_rank());
-  const Place place = layout.place(rank);
+  const Layout layout(layout_of(job, at_work, options, engine_settings), at_work);
 
   std::unique_ptr<ServingEngine> engine;
   std::unique_ptr<Head> head;
   const auto control = job.make_control();
-  const auto end_all = [&](const std::string& cause) { end_job_everywhere(*control, layout.num_ranks(), cause); };
+  const auto end_all = [&](const std::string& cause) { end_job_everywhere(*control, job.size(), cause); };
   if (rank == 0) {
     engine = std::make_unique<ServingEngine>(
-        engine_settings, layout, *control,
+        engine_settings, layout, job.host_of_rank(), *control,
         ServingEngine::Callbacks{.on_ready = [&] { head->on_ready(); }, .on_failure = end_all});
     head = make_head(*engine, layout, job);
   }
@@ -186,12 +210,12 @@ int run_rank(Job& job, const ServeOptions& options, const MakeHead& make_head) {
                                            static_cast<int>(std::thread::hardware_concurrency())
                                        ? 0
                                        : -1};
-  const auto tensor_group = job.make_communicator(layout.tensor_group(place.dp, place.pp), times);
-  const auto replica_group = job.make_communicator(layout.replica(place.dp), times);
-  RankRunner runner(engine_settings, layout,
-                    {.rank = rank, .host = job.host_name(rank), .ranks_on_host = ranks_on_host}, *tensor_group,
-                    *replica_group, *control);
-  control->start(handlers(runner, engine.get(), *control, layout.num_ranks()));
+  const auto make_group = [&](const std::vector<int>& members, GroupId id, std::stop_token given_up) {
+    return job.make_communicator(members, id, times, std::move(given_up));
+  };
+  RankRunner runner(engine_settings, {.rank = rank, .num_ranks = job.size(), .host = job.host_name(rank)}, make_group,
+                    *control);
+  control->start(handlers(runner, engine.get(), *control, job));
   std::unique_ptr<DrainOnSignal> signals;
   if (rank == 0) {
     engine->start();
@@ -214,7 +238,8 @@ int run_rank(Job& job, const ServeOptions& options, const MakeHead& make_head) {
     signals.reset();
   }
   control->close();
-  job.finish();
+  job.finish(engine ? engine->lost_ranks() : std::vector<int>());
+  if (rank == 0) tell_outcome(std::to_string(code));
   if (rank == 0) log::info("drained, all ranks have ended");
   return code;
 }

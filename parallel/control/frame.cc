@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint32_t kFrameMagic = 0x4c544345;  // "ECTL"
 constexpr uint8_t kFrameVersion = 1;
-constexpr auto kLastKind = static_cast<uint8_t>(MessageKind::masks);
+constexpr auto kLastKind = static_cast<uint8_t>(MessageKind::broken);
 
 template <class Int>
 void put(std::byte* at, Int value) {

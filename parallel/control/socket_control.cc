@@ -65,7 +65,7 @@ bool SocketControl::all_opened() const {
 
 void SocketControl::start(Handlers handlers) {
   ECHELON_CHECK(!started_.exchange(true), "start() was called twice");
-  ECHELON_CHECK(handlers.on_message && handlers.on_lost);
+  ECHELON_CHECK(handlers.on_message && handlers.on_lost && (identity_.rank == 0 || handlers.on_dropped));
   handlers_ = std::move(handlers);
   asio::co_spawn(io_, open(), asio::detached);
   asio::co_spawn(io_, heartbeats(), asio::detached);
@@ -110,6 +110,14 @@ void SocketControl::send(int rank, ControlMessage message) {
     if (too_much)
       return lose(peer, fmt::format("it does not read: more than {} MiB are waiting for it", kMaxQueuedBytes >> 20));
     enqueue(peer, std::move(queued));
+  });
+}
+
+void SocketControl::drop(int rank, const std::string& reason) {
+  ECHELON_CHECK(started_ && identity_.rank == 0 && rank > 0 && rank < identity_.size, "rank {} drops rank {} of {}",
+                identity_.rank, rank, identity_.size);
+  asio::post(io_, [this, rank, reason] {
+    if (const ConnectionPtr peer = peers_[rank]; peer != nullptr) lose(peer, reason);
   });
 }
 
@@ -211,7 +219,7 @@ void SocketControl::lose(const ConnectionPtr& connection, const std::string& rea
   if (connection->lost || connection->departed || closing_) return;
   connection->lost = true;
   connection->wire->close();
-  handlers_.on_lost(connection->rank, reason);
+  report_loss(connection->rank, reason);
 }
 
 void SocketControl::tick(const ConnectionPtr& connection) {

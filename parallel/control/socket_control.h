@@ -54,6 +54,7 @@ class SocketControl : public ControlChannel {
   /// handlers before. Throws Error(Part::parallel) naming who is missing or why it was refused.
   void start(Handlers handlers) override;
   void send(int rank, ControlMessage message) override;
+  void drop(int rank, const std::string& reason) override;
   /// May be called by a handler; then the thread ends by itself and the destructor waits for it.
   void close() override;
 
@@ -79,6 +80,7 @@ class SocketControl : public ControlChannel {
   virtual boost::asio::awaitable<void> open() = 0;
   virtual void stop_opening() {}
   virtual std::string describe_missing() const = 0;  // called with mutex_ held
+  virtual void report_loss(int rank, const std::string& reason) { handlers_.on_lost(rank, reason); }
 
   /// The next message of a connection still in its handshake. Throws HandshakeError.
   boost::asio::awaitable<ControlMessage> next_message(Connection& connection);
@@ -89,6 +91,7 @@ class SocketControl : public ControlChannel {
   bool is_closing() const { return closing_; }
 
   boost::asio::io_context io_{1};
+  Handlers handlers_;
   const ControlIdentity identity_;
   const ControlTimes times_;
   std::mutex mutex_;  // guards the three below
@@ -108,7 +111,6 @@ class SocketControl : public ControlChannel {
   void tick(const ConnectionPtr& connection);
   bool all_opened() const;  // mutex_ held
 
-  Handlers handlers_;
   std::vector<std::atomic<int64_t>> num_queued_bytes_;  // by rank, from send() until given to the socket
   std::atomic<bool> started_{false}, close_called_{false};
   bool closing_ = false;  // channel's thread
@@ -149,6 +151,8 @@ class WorkerControl : public SocketControl {
  private:
   boost::asio::awaitable<void> open() override;
   std::string describe_missing() const override;
+  void report_loss(int rank, const std::string& reason) override;
+  boost::asio::awaitable<void> find_out(std::string reason);
   boost::asio::awaitable<void> connect_once();
   boost::asio::awaitable<void> authenticate(Connection& connection);
 

@@ -1,6 +1,8 @@
 // A worker's end: connects to rank 0, again until it listens, and proves the job's secret while rank 0 proves it too.
 #include <fmt/format.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -14,6 +16,8 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr int kRetryMs = 50;
+constexpr int kDyingMs = 50;  // a process that dies closes its connections before or after its listener
+constexpr int kFindOutMs = 1000;
 
 }  // namespace
 
@@ -54,6 +58,30 @@ asio::awaitable<void> WorkerControl::open() {
     asio::steady_timer timer(io_, std::chrono::milliseconds(kRetryMs));
     co_await timer.async_wait(asio::use_awaitable);
   }
+}
+
+/// A connection that ends does not tell whether rank 0 has died or has given up this rank: its address does.
+void WorkerControl::report_loss(int, const std::string& reason) {
+  asio::co_spawn(io_, find_out(reason), asio::detached);
+}
+
+asio::awaitable<void> WorkerControl::find_out(std::string reason) {
+  asio::steady_timer pause(io_, std::chrono::milliseconds(kDyingMs));
+  co_await pause.async_wait(asio::use_awaitable);
+  asio::steady_timer deadline(io_, std::chrono::milliseconds(kFindOutMs));
+  deadline.async_wait([this, reason](const boost::system::error_code& error) {
+    if (!error) handlers_.on_dropped(reason + "; rank 0 cannot be reached");
+  });
+  bool is_gone = false;
+  try {
+    co_await connect_wire(io_, front_address_, identity_.secret);
+  } catch (const boost::system::system_error& error) {
+    is_gone = error.code() == asio::error::connection_refused;
+  } catch (const Error&) {  // somebody is there
+  }
+  deadline.cancel();
+  if (is_closing()) co_return;
+  is_gone ? handlers_.on_lost(0, reason) : handlers_.on_dropped(reason);
 }
 
 asio::awaitable<void> WorkerControl::connect_once() {

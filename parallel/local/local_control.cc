@@ -21,7 +21,7 @@ constexpr size_t kMaxQueued = 1 << 20;
 
 struct Item {
   int from = 0;
-  ControlMessage message;  // `bye`: the sender left; `failure` with lost = true: it died
+  ControlMessage message;  // `bye`: the sender left; with lost = true: it died, or with `failure` gave up the receiver
   bool lost = false;
   std::string reason;
 };
@@ -59,6 +59,7 @@ class LocalControl : public ControlChannel {
 
   void start(Handlers handlers) override {
     ECHELON_CHECK(!thread_.joinable() && handlers.on_message && handlers.on_lost);
+    ECHELON_CHECK(rank_ == 0 || handlers.on_dropped);
     handlers_ = std::move(handlers);
     thread_ = std::thread([this] {
       pthread_setname_np(pthread_self(), "control");
@@ -72,6 +73,12 @@ class LocalControl : public ControlChannel {
     if (left_) return;
     if (rank == rank_) return handlers_.on_message(rank, std::move(message));
     star_->at(rank).put({.from = rank_, .message = std::move(message), .lost = false, .reason = {}});
+  }
+
+  void drop(int rank, const std::string& reason) override {
+    ECHELON_CHECK(rank_ == 0 && rank > 0 && rank < size(), "rank {} drops rank {}", rank_, rank);
+    star_->at(rank).put({.from = 0, .message = {.kind = MessageKind::failure}, .lost = true, .reason = reason});
+    star_->at(0).put({.from = rank, .message = {}, .lost = true, .reason = reason});
   }
 
   void close() override {
@@ -105,7 +112,9 @@ class LocalControl : public ControlChannel {
       lock.unlock();
       if (gone.contains(item.from)) continue;
       if (item.lost || item.message.kind == MessageKind::bye) gone.insert(item.from);
-      if (item.lost) {
+      if (item.lost && item.message.kind == MessageKind::failure) {
+        handlers_.on_dropped(item.reason);
+      } else if (item.lost) {
         handlers_.on_lost(item.from, item.reason);
       } else if (item.message.kind != MessageKind::bye) {
         handlers_.on_message(item.from, std::move(item.message));

@@ -1,6 +1,8 @@
 // Groups inside one process; the memory is owned by the communicators together and goes with the last.
 #include "parallel/local/local_group.h"
 
+#include <algorithm>
+
 #include "kernels/base/check.h"
 #include "parallel/shared_memory/window_communicator.h"
 
@@ -47,6 +49,20 @@ std::vector<std::unique_ptr<Communicator>> make_local_group(WindowSizes sizes, W
     group.push_back(std::make_unique<WindowCommunicator>(memory, sizes, rank, times));
   }
   return group;
+}
+
+MakeGroup LocalGroups::maker(int rank, WaitTimes times) {
+  return [this, rank, times](const std::vector<int>& members, GroupId id, std::stop_token) {
+    const auto me = std::find(members.begin(), members.end(), rank);
+    ECHELON_CHECK(me != members.end(), "rank {} makes a group it is not in", rank);
+    if (members.size() == 1) return make_group_of_one();
+    const std::lock_guard lock(mutex_);
+    auto& ends = groups_[id];
+    if (ends.empty()) ends = make_local_group(static_cast<int>(members.size()), times);
+    std::unique_ptr<Communicator> mine = std::move(ends.at(static_cast<size_t>(me - members.begin())));
+    ECHELON_CHECK(mine != nullptr, "rank {} makes group {} of epoch {} twice", rank, id.index, id.epoch);
+    return mine;
+  };
 }
 
 std::unique_ptr<Communicator> make_group_of_one() { return std::make_unique<GroupOfOne>(); }

@@ -20,7 +20,8 @@ const std::string& SingleJob::host_name(int rank) const {
   return host_name_;
 }
 
-std::unique_ptr<Communicator> SingleJob::make_communicator(const std::vector<int>& members, WaitTimes) {
+std::unique_ptr<Communicator> SingleJob::make_communicator(const std::vector<int>& members, GroupId, WaitTimes,
+                                                           std::stop_token) {
   ECHELON_CHECK(members == std::vector<int>{0}, "a job of one rank has one group");
   return make_group_of_one();
 }

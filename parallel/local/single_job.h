@@ -14,9 +14,11 @@ class SingleJob : public Job {
   const std::string& host_name(int rank) const override;
   void barrier(const std::string&, int) override {}  // nobody to wait for
   std::vector<uint64_t> exchange_numbers(const std::string&, uint64_t mine) override { return {mine}; }
-  std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, WaitTimes times) override;
+  std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, GroupId id, WaitTimes times,
+                                                  std::stop_token given_up) override;
   std::unique_ptr<ControlChannel> make_control() override;
-  void finish() override {}
+  void kill_process(int) override {}
+  void finish(const std::vector<int>&) override {}
 
  private:
   std::vector<int> host_of_rank_{0};

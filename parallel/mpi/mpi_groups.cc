@@ -1,11 +1,11 @@
-// Making a group: its first member numbers it, the first member on each host creates the window, links to other hosts
-// go over MPI. Bootstrap messages between two ranks keep their order, which is why shared groups have to be made in the
-// same order.
+// Making a group without a message: names and tags follow from its id, the first member on each host creates the window
+// and the others open it, links to other hosts go over MPI. So a group of the ranks that are left needs none that is
+// lost, and nothing that was sent in an older group reaches it.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
+#include <chrono>
+#include <thread>
 
 #include "kernels/base/check.h"
 #include "kernels/base/limits.h"
@@ -18,66 +18,62 @@
 namespace echelon {
 namespace {
 
-constexpr int kTagGroup = 3, kTagWindow = 4, kTagOpened = 5, kFirstGroupTag = 1 << 14;
-constexpr uint32_t kMaxGroupsLed = 4096;
-constexpr size_t kWindowNameBytes = 96;
+constexpr int kFirstGroupTag = 1 << 14, kGroupsOfEpoch = kMaxRanks + 1;
+constexpr uint32_t kLastEpoch = ((1 << 25) - kFirstGroupTag) / kGroupsOfEpoch - 1;
 
-/// Messages that must all come before the deadline of making a group.
-class Bootstrap {
+/// Polls for what another member of this host has to do.
+class Meeting {
  public:
-  Bootstrap(int rank, int timeout_ms) : rank_(rank), timeout_ms_(timeout_ms) {}
+  Meeting(std::string what, int timeout_ms, std::stop_token given_up)
+      : what_(std::move(what)), given_up_(std::move(given_up)), timeout_ms_(timeout_ms) {}
 
-  void tell(const std::vector<int>& others, const std::vector<char>& bytes, int tag) {
-    mpi::Pending pending;
-    for (const int other : others) pending.send(bytes, other, tag);
-    wait(pending, "telling the members of a group", others);
-  }
-  std::vector<char> hear(int from, size_t num_bytes, int tag) {
-    mpi::Pending pending;
-    pending.receive(num_bytes, from, tag);
-    wait(pending, "making a group", {from});
-    return pending.buffer(0);
-  }
-  void hear_all(const std::vector<int>& others, int tag) {
-    mpi::Pending pending;
-    for (const int other : others) pending.receive(1, other, tag);
-    wait(pending, "waiting for the members of a group", others);
+  template <typename HasHappened>
+  void wait(HasHappened&& has_happened, const char* missing) {
+    while (!has_happened()) {
+      if (given_up_.stop_requested())
+        throw CommunicatorError(Part::parallel, fmt::format("making {} was given up", what_));
+      if (Clock::now() - begin_ > std::chrono::milliseconds(timeout_ms_))
+        throw CommunicatorError(Part::parallel, fmt::format("making {}: {} within {} ms", what_, missing, timeout_ms_));
+      std::this_thread::sleep_for(kBetweenLooks);
+    }
   }
 
  private:
-  void wait(mpi::Pending& pending, const char* what, const std::vector<int>& others) {
-    pending.wait(timeout_ms_, [&] {
-      std::string missing;
-      for (size_t i = 0; i < others.size(); ++i) {
-        if (!pending.done(i)) missing += fmt::format(" {}", others[i]);
-      }
-      return fmt::format("rank {}: {}: no answer of rank{}", rank_, what, missing);
-    });
-  }
-
-  const int rank_, timeout_ms_;
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::microseconds kBetweenLooks{200};
+  const std::string what_;
+  const std::stop_token given_up_;
+  const int timeout_ms_;
+  const Clock::time_point begin_ = Clock::now();
 };
 
-std::vector<int> all_but_first(const std::vector<int>& ranks) { return {ranks.begin() + 1, ranks.end()}; }
-
-/// The window of the members on this host; `local` are their world ranks, the first creates it.
-std::shared_ptr<SharedMemory> share_memory(Bootstrap& bootstrap, const std::vector<int>& local, int rank,
+/// The window of the members on this host, which all of them have opened; the first creates it.
+std::shared_ptr<SharedMemory> share_memory(Meeting& meeting, const std::string& name, bool is_first,
                                            const WindowSizes& sizes) {
-  if (local.front() == rank) {
-    const std::string name = new_shared_memory_name();
+  if (is_first) {
     auto memory = std::make_shared<SharedMemory>(SharedMemory::create(name, sizes.total_bytes()));
-    std::vector<char> bytes(kWindowNameBytes);
-    ECHELON_CHECK(name.size() < bytes.size());
-    std::memcpy(bytes.data(), name.data(), name.size());
-    bootstrap.tell(all_but_first(local), bytes, kTagWindow);
-    bootstrap.hear_all(all_but_first(local), kTagOpened);
+    const Window window(memory->data(), sizes);
+    const auto num_others = static_cast<uint32_t>(sizes.num_members - 1);
+    meeting.wait([&] { return window.num_opened().load(std::memory_order_acquire) >= num_others; },
+                 "not all ranks of this host have opened its shared memory");
     memory->unlink();
     return memory;
   }
-  const std::vector<char> bytes = bootstrap.hear(local.front(), kWindowNameBytes, kTagWindow);
-  const std::string name(bytes.data(), strnlen(bytes.data(), bytes.size()));
-  auto memory = std::make_shared<SharedMemory>(SharedMemory::open(name, sizes.total_bytes()));
-  bootstrap.tell({local.front()}, {1}, kTagOpened);
+  std::shared_ptr<SharedMemory> memory;
+  try {
+    meeting.wait(
+        [&] {
+          if (auto opened = SharedMemory::open(name, sizes.total_bytes()))
+            memory = std::make_shared<SharedMemory>(std::move(*opened));
+          return memory != nullptr;
+        },
+        "the first rank of this host has not created its shared memory (do the ranks share one /dev/shm? containers "
+        "need --ipc=host)");
+  } catch (const CommunicatorError&) {
+    unlink_shared_memory(name);
+    throw;
+  }
+  Window(memory->data(), sizes).num_opened().fetch_add(1, std::memory_order_acq_rel);
   return memory;
 }
 
@@ -111,25 +107,17 @@ class MixedCommunicator : public StreamCommunicator {
 
 }  // namespace
 
-std::unique_ptr<Communicator> MpiJob::make_communicator(const std::vector<int>& members, WaitTimes times) {
+std::unique_ptr<Communicator> MpiJob::make_communicator(const std::vector<int>& members, GroupId id, WaitTimes times,
+                                                        std::stop_token given_up) {
   for (const int member : members) ECHELON_CHECK(member >= 0 && member < size_, "rank {} of {}", member, size_);
   const auto me = std::find(members.begin(), members.end(), rank_);
   ECHELON_CHECK(me != members.end(), "rank {} makes a group it is not in", rank_);
+  ECHELON_CHECK(id.index < kGroupsOfEpoch, "group {} of an epoch", id.index);
   const int group_rank = static_cast<int>(me - members.begin());
   if (members.size() == 1) return make_group_of_one();
-
-  Bootstrap bootstrap(rank_, options_.start_timeout_ms);
-  int32_t tag = 0;
-  std::vector<char> bytes(sizeof(tag));
-  if (group_rank == 0) {
-    ECHELON_CHECK(num_groups_led_ < kMaxGroupsLed, "rank {} leads more than {} groups", rank_, kMaxGroupsLed);
-    tag = kFirstGroupTag + static_cast<int32_t>(num_groups_led_++) * kMaxRanks + rank_;
-    std::memcpy(bytes.data(), &tag, sizeof(tag));
-    bootstrap.tell(all_but_first(members), bytes, kTagGroup);
-  } else {
-    bytes = bootstrap.hear(members[0], sizeof(tag), kTagGroup);
-    std::memcpy(&tag, bytes.data(), sizeof(tag));
-  }
+  if (id.epoch > kLastEpoch)
+    throw CommunicatorError(Part::parallel, fmt::format("the job has begun epoch {}, MPI has no tag for it", id.epoch));
+  const int tag = kFirstGroupTag + static_cast<int>(id.epoch) * kGroupsOfEpoch + static_cast<int>(id.index);
 
   std::vector<int> local;
   for (const int member : members) {
@@ -138,7 +126,13 @@ std::unique_ptr<Communicator> MpiJob::make_communicator(const std::vector<int>& 
   const int local_rank = static_cast<int>(std::find(local.begin(), local.end(), rank_) - local.begin());
   const WindowSizes sizes = WindowSizes::for_members(static_cast<int>(local.size()));
   std::shared_ptr<SharedMemory> memory;
-  if (local.size() > 1) memory = share_memory(bootstrap, local, rank_, sizes);
+  if (local.size() > 1) {
+    Meeting meeting(fmt::format("group {} of epoch {} on rank {}", id.index, id.epoch, rank_),
+                    options_.start_timeout_ms, std::move(given_up));
+    const std::string name =
+        shared_memory_name(fmt::format("{:016x}-{}-{}-{}", job_id_, id.epoch, id.index, local.front()));
+    memory = share_memory(meeting, name, local_rank == 0, sizes);
+  }
   if (local.size() == members.size())
     return std::make_unique<WindowCommunicator>(std::move(memory), sizes, local_rank, times);
 

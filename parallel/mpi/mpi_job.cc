@@ -2,13 +2,17 @@
 #include "parallel/mpi/mpi_job.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
+#include <span>
 
 #include "kernels/base/check.h"
 #include "kernels/base/limits.h"
@@ -21,9 +25,21 @@ namespace echelon {
 namespace {
 
 constexpr int kTagArrive = 1, kTagRelease = 2;
+constexpr unsigned kFinalizeSeconds = 5;
 constexpr size_t kHostNameBytes = 256, kBootIdBytes = 64, kAddressBytes = 128;
 
+/// A launcher that leaves the job alone when a rank has died leaves it alone after MPI_Abort, too.
+bool launcher_recovers() {
+  const char* recovery = std::getenv("OMPI_MCA_orte_enable_recovery");
+  return recovery != nullptr && std::string_view(recovery) == "1";
+}
+
+/// Its daemon on this host, whose end is the end of the job on every host.
 void abort_all(int exit_code) {
+  if (launcher_recovers()) {
+    ::kill(getppid(), SIGTERM);
+    for (;;) pause();
+  }
   int initialized = 0, finalized = 0;
   MPI_Initialized(&initialized);
   MPI_Finalized(&finalized);
@@ -46,8 +62,9 @@ std::string boot_id() {
   return id;
 }
 
-std::string text_at(const std::vector<char>& bytes, size_t offset, size_t capacity) {
-  return {bytes.data() + offset, strnlen(bytes.data() + offset, capacity)};
+template <typename Chars>
+std::string text_of(const Chars& chars) {
+  return {chars.data(), strnlen(chars.data(), chars.size())};
 }
 
 std::string list_ranks(const std::vector<int>& ranks, const std::vector<std::string>& hosts) {
@@ -96,31 +113,54 @@ MpiJob::MpiJob(const JobOptions& options) : options_(options) {
                                             num_launched()));
   }
   check_tags();
-  find_hosts();
+  find_ranks();
   remove_stale_shared_memory();
 }
 
+/// With lost ranks MPI_Finalize may wait for them for ever. On one host mpirun does without it; on several it does not.
 MpiJob::~MpiJob() {
-  if (finished_) MPI_Finalize();
+  if (!finished_ || (has_losses_ && on_one_host())) return;
+  if (has_losses_) alarm(kFinalizeSeconds);
+  MPI_Finalize();
+  alarm(0);
 }
 
-void MpiJob::find_hosts() {
-  std::vector<char> mine(kHostNameBytes + kBootIdBytes);
-  gethostname(mine.data(), kHostNameBytes - 1);
-  const std::string boot = boot_id();
-  std::memcpy(mine.data() + kHostNameBytes, boot.data(), std::min(boot.size(), kBootIdBytes - 1));
-  const size_t num_each = mine.size();
+/// What every rank tells all others at start. Rank 0's id and secret are the job's.
+struct RankCard {
+  std::array<char, kHostNameBytes> host_name{};
+  std::array<char, kBootIdBytes> boot{};
+  int64_t process = 0;
+  uint64_t job_id = 0;
+  JobSecret secret{};
+};
+
+void MpiJob::find_ranks() {
+  RankCard mine{.process = getpid()};
+  gethostname(mine.host_name.data(), kHostNameBytes - 1);
+  boot_id().copy(mine.boot.data(), kBootIdBytes - 1);
+  if (rank_ == 0) {
+    fill_random(std::as_writable_bytes(std::span(&mine.job_id, 1)));
+    fill_random(mine.secret);
+  }
+  std::vector<char> bytes(sizeof(mine));
+  std::memcpy(bytes.data(), &mine, sizeof(mine));
   mpi::Pending pending;
-  const size_t index = pending.all_gather(std::move(mine), size_);
+  const size_t index = pending.all_gather(std::move(bytes), size_);
   pending.wait(options_.start_timeout_ms,
                [&] { return fmt::format("rank {}: not all of {} ranks have told their host", rank_, size_); });
-  const std::vector<char>& all = pending.buffer(index);
   std::map<std::string, int> number_of_host;
   for (int r = 0; r < size_; ++r) {
-    std::string key(all.data() + r * num_each, num_each);
-    if (options_.ranks_per_host > 0) key += fmt::format("{}", r / options_.ranks_per_host);
+    RankCard card;
+    std::memcpy(&card, pending.buffer(index).data() + static_cast<size_t>(r) * sizeof(card), sizeof(card));
+    const std::string name = text_of(card.host_name);
+    std::string key = name + '\n' + text_of(card.boot);
+    if (options_.ranks_per_host > 0) key += fmt::format("\n{}", r / options_.ranks_per_host);
     host_of_rank_.push_back(number_of_host.try_emplace(key, static_cast<int>(number_of_host.size())).first->second);
-    host_names_.push_back(text_at(all, r * num_each, kHostNameBytes));
+    host_names_.push_back(name);
+    process_of_rank_.push_back(card.process);
+    if (r != 0) continue;
+    job_id_ = card.job_id;
+    secret_ = card.secret;
   }
 }
 
@@ -141,63 +181,77 @@ std::vector<uint64_t> MpiJob::exchange_numbers(const std::string& what, uint64_t
 }
 
 void MpiJob::barrier(const std::string& what, int timeout_ms) {
-  // Through rank 0 by messages, and not MPI_Ibarrier: that cannot say who is missing.
+  std::vector<int> others;
+  for (int r = 1; r < size_; ++r) others.push_back(r);
+  meet(what, timeout_ms, others, 0);
+}
+
+/// Rank 0 and `others`, which only rank 0 has to know. By messages, and not MPI_Ibarrier: that cannot say who is
+/// missing.
+/// Everyone gets rank 0's `word`.
+char MpiJob::meet(const std::string& what, int timeout_ms, const std::vector<int>& others, char word) {
   if (rank_ != 0) {
     mpi::Pending pending;
     pending.send({1}, 0, kTagArrive);
-    pending.receive(1, 0, kTagRelease);
+    const size_t release = pending.receive(1, 0, kTagRelease);
     // Rank 0 gives up first, because it can name the others.
     constexpr int kGraceMs = 2'000;
     pending.wait(timeout_ms + kGraceMs,
                  [&] { return fmt::format("rank {}: {}: rank 0 did not let the ranks go on", rank_, what); });
-    return;
+    return pending.buffer(release)[0];
   }
   mpi::Pending arrivals;
-  for (int r = 1; r < size_; ++r) arrivals.receive(1, r, kTagArrive);
+  for (const int r : others) arrivals.receive(1, r, kTagArrive);
   arrivals.wait(timeout_ms, [&] {
     std::vector<int> missing;
-    for (int r = 1; r < size_; ++r) {
-      if (!arrivals.done(r - 1)) missing.push_back(r);
+    for (size_t i = 0; i < others.size(); ++i) {
+      if (!arrivals.done(i)) missing.push_back(others[i]);
     }
     return fmt::format("{}: {} of {} ranks have not come: {}", what, missing.size(), size_,
                        list_ranks(missing, host_names_));
   });
   mpi::Pending releases;
-  for (int r = 1; r < size_; ++r) releases.send({1}, r, kTagRelease);
+  for (const int r : others) releases.send({word}, r, kTagRelease);
   releases.wait(timeout_ms, [&] { return fmt::format("{}: the ranks did not take the signal to go on", what); });
+  return word;
 }
 
 std::unique_ptr<ControlChannel> MpiJob::make_control() {
   const ControlTimes times = on_one_host() ? ControlTimes::one_host() : ControlTimes::between_hosts();
-  ControlIdentity identity{.rank = rank_, .size = size_};
+  const ControlIdentity identity{.rank = rank_, .size = size_, .job_id = job_id_, .secret = secret_};
   std::unique_ptr<FrontControl> front;
-  std::vector<char> told(sizeof(identity.job_id) + sizeof(JobSecret) + kAddressBytes);
+  std::vector<char> address(kAddressBytes);
   if (rank_ == 0) {
-    fill_random(std::as_writable_bytes(std::span(&identity.job_id, 1)));
-    fill_random(identity.secret);
     const ControlEndpoint endpoint{on_one_host() ? std::string() : choose_ip_address(options_.interface)};
     front = std::make_unique<FrontControl>(identity, times, endpoint);
-    ECHELON_CHECK(front->address().size() < kAddressBytes);
-    std::memcpy(told.data(), &identity.job_id, sizeof(identity.job_id));
-    std::memcpy(told.data() + sizeof(identity.job_id), identity.secret.data(), identity.secret.size());
-    std::memcpy(told.data() + sizeof(identity.job_id) + sizeof(JobSecret), front->address().data(),
-                front->address().size());
+    ECHELON_CHECK(front->address().size() < address.size());
+    front->address().copy(address.data(), address.size());
   }
   mpi::Pending pending;
-  const size_t index = pending.broadcast(std::move(told), 0);
+  const size_t index = pending.broadcast(std::move(address), 0);
   pending.wait(options_.start_timeout_ms,
                [&] { return fmt::format("rank {}: the control channel's address did not come from rank 0", rank_); });
   if (rank_ == 0) return front;
-  const std::vector<char>& heard = pending.buffer(index);
-  std::memcpy(&identity.job_id, heard.data(), sizeof(identity.job_id));
-  std::memcpy(identity.secret.data(), heard.data() + sizeof(identity.job_id), identity.secret.size());
-  return std::make_unique<WorkerControl>(identity, times,
-                                         text_at(heard, sizeof(identity.job_id) + sizeof(JobSecret), kAddressBytes));
+  return std::make_unique<WorkerControl>(identity, times, text_of(pending.buffer(index)));
 }
 
-void MpiJob::finish() {
+void MpiJob::kill_process(int rank) {
+  if (rank == rank_ || host_of_rank_.at(rank) != host_of_rank_[rank_]) return;
+  const auto process = static_cast<pid_t>(process_of_rank_.at(rank));
+  // The number may belong to another by now, or lie in another container.
+  std::error_code unknown;
+  const auto program = std::filesystem::read_symlink(fmt::format("/proc/{}/exe", process), unknown);
+  if (!unknown && program == std::filesystem::read_symlink("/proc/self/exe", unknown) && !unknown)
+    ::kill(process, SIGKILL);
+}
+
+void MpiJob::finish(const std::vector<int>& lost) {
   ECHELON_CHECK(!finished_, "finish() was called twice");
-  barrier("the end of the job", options_.start_timeout_ms);
+  std::vector<int> others;
+  for (int r = 1; r < size_; ++r) {
+    if (std::find(lost.begin(), lost.end(), r) == lost.end()) others.push_back(r);
+  }
+  has_losses_ = meet("the end of the job", options_.start_timeout_ms, others, lost.empty() ? 0 : 1) != 0;
   finished_ = true;
 }
 

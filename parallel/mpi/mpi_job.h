@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "parallel/control/secret.h"
 #include "parallel/job.h"
 
 namespace echelon {
@@ -22,20 +23,25 @@ class MpiJob : public Job {
   const std::string& host_name(int rank) const override { return host_names_.at(rank); }
   void barrier(const std::string& what, int timeout_ms) override;
   std::vector<uint64_t> exchange_numbers(const std::string& what, uint64_t mine) override;
-  std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, WaitTimes times) override;
+  std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, GroupId id, WaitTimes times,
+                                                  std::stop_token given_up) override;
   std::unique_ptr<ControlChannel> make_control() override;
-  void finish() override;
+  void kill_process(int rank) override;
+  void finish(const std::vector<int>& lost) override;
 
  private:
-  void find_hosts();
+  void find_ranks();
+  char meet(const std::string& what, int timeout_ms, const std::vector<int>& others, char word);
   bool on_one_host() const;
 
   const JobOptions options_;
   int rank_ = 0, size_ = 1;
   std::vector<int> host_of_rank_;
   std::vector<std::string> host_names_;
-  uint32_t num_groups_led_ = 0;
-  bool finished_ = false;
+  std::vector<int64_t> process_of_rank_;
+  uint64_t job_id_ = 0;
+  JobSecret secret_{};
+  bool finished_ = false, has_losses_ = false;
 };
 
 }  // namespace echelon

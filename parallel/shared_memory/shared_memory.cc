@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -98,18 +97,16 @@ SharedMemory SharedMemory::create(const std::string& name, uint64_t num_bytes) {
   return memory;
 }
 
-SharedMemory SharedMemory::open(const std::string& name, uint64_t num_bytes) {
+std::optional<SharedMemory> SharedMemory::open(const std::string& name, uint64_t num_bytes) {
   ECHELON_CHECK(num_bytes > 0 && num_bytes <= kMaxWindowBytes, "{} bytes", num_bytes);
   const Descriptor fd(shm_open(name.c_str(), O_RDWR | O_CLOEXEC, 0));
-  if (fd.get() < 0) {
-    const int error = errno;
-    fail(fmt::format("opening {} (do the ranks of this host share one /dev/shm? containers need --ipc=host)", name),
-         error);
-  }
+  if (fd.get() < 0 && errno == ENOENT) return std::nullopt;
+  if (fd.get() < 0) fail("opening " + name, errno);
   struct stat facts {};
   if (fstat(fd.get(), &facts) != 0) fail("fstat of " + name, errno);
   if (facts.st_uid != geteuid())
     throw Error(Part::parallel, fmt::format("shared memory: {} belongs to another user", name));
+  if (facts.st_size == 0) return std::nullopt;
   if (facts.st_size < 0 || static_cast<uint64_t>(facts.st_size) != num_bytes) {
     throw Error(Part::parallel,
                 fmt::format("shared memory: {} has {} bytes, {} were announced", name, facts.st_size, num_bytes));
@@ -122,11 +119,9 @@ SharedMemory SharedMemory::anonymous(uint64_t num_bytes) {
   return SharedMemory(map(-1, num_bytes, MAP_SHARED | MAP_ANONYMOUS, "anonymous memory"), num_bytes, {});
 }
 
-std::string new_shared_memory_name() {
-  uint64_t random[2];
-  if (getrandom(random, sizeof(random), 0) != sizeof(random)) fail("getrandom", errno);
-  return fmt::format("/{}{:016x}{:016x}", name_prefix(), random[0], random[1]);
-}
+std::string shared_memory_name(const std::string& what) { return "/" + name_prefix() + what; }
+
+void unlink_shared_memory(const std::string& name) { shm_unlink(name.c_str()); }
 
 void remove_stale_shared_memory() {
   DIR* directory = opendir("/dev/shm");

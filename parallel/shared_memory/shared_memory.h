@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace echelon {
@@ -13,8 +14,9 @@ class SharedMemory {
   /// A new POSIX shared memory object, zeroed and with its pages reserved (a full /dev/shm is an Error here and not a
   /// SIGBUS later).
   static SharedMemory create(const std::string& name, uint64_t num_bytes);
-  /// The object another process of this user has created; its size must be `num_bytes`. Throws Error(Part::parallel).
-  static SharedMemory open(const std::string& name, uint64_t num_bytes);
+  /// The object another process of this user has created; its size must be `num_bytes`. Nothing while it is not there,
+  /// or has not got its size yet. Throws Error(Part::parallel).
+  static std::optional<SharedMemory> open(const std::string& name, uint64_t num_bytes);
   /// Zeroed memory without a name, for threads of one process.
   static SharedMemory anonymous(uint64_t num_bytes);
 
@@ -35,8 +37,10 @@ class SharedMemory {
   std::string name_;  // only of the creator, until unlinked
 };
 
-/// A fresh name, "/echelon-UID-..." with 128 random bits.
-std::string new_shared_memory_name();
+/// "/echelon-UID-" and `what`, which no other job has.
+std::string shared_memory_name(const std::string& what);
+/// Whoever has created it may have died before it could.
+void unlink_shared_memory(const std::string& name);
 
 /// Removes objects of this user whose creator was killed before it could unlink them (older than ten minutes: start-up
 /// is shorter).

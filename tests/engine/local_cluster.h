@@ -80,33 +80,21 @@ class Collector : public RequestListener {
 
 class LocalCluster {
  public:
-  LocalCluster(EngineOptions options, LayoutSizes sizes) : layout_(sizes, std::vector<int>(sizes.num_ranks(), 0)) {
+  LocalCluster(EngineOptions options, LayoutSizes sizes, int num_spares = 0)
+      : layout_(sizes, std::vector<int>(sizes.num_ranks(), 0)) {
     options.model = options.model.empty() ? smollm2() : options.model;
     options.isa = best_cpu_isa();
-    const int num_ranks = sizes.num_ranks();
+    const int num_ranks = sizes.num_ranks() + num_spares;
     controls_ = make_local_control(num_ranks);
-    std::map<std::vector<int>, std::vector<std::unique_ptr<Communicator>>> groups;
-    const auto group_of = [&](const std::vector<int>& members, int rank) {
-      auto& group = groups[members];
-      if (group.empty()) group = make_local_group(static_cast<int>(members.size()));
-      return std::move(group[static_cast<size_t>(std::find(members.begin(), members.end(), rank) - members.begin())]);
-    };
-    for (int rank = 0; rank < num_ranks; ++rank) {
-      const Place place = layout_.place(rank);
-      tensor_groups_.push_back(group_of(layout_.tensor_group(place.dp, place.pp), rank));
-    }
-    groups.clear();
-    for (int rank = 0; rank < num_ranks; ++rank)
-      replica_groups_.push_back(group_of(layout_.replica(layout_.place(rank).dp), rank));
     engine_ = std::make_unique<ServingEngine>(
-        options, layout_, *controls_[0],
+        options, layout_, std::vector<int>(static_cast<size_t>(num_ranks), 0), *controls_[0],
         ServingEngine::Callbacks{.on_ready = {}, .on_failure = [this](const std::string& reason) {
                                    for (auto& runner : runners_) runner->abandon(reason);
                                  }});
     for (int rank = 0; rank < num_ranks; ++rank) {
-      runners_.push_back(std::make_unique<RankRunner>(
-          options, layout_, RankPlace{.rank = rank, .host = "here", .ranks_on_host = num_ranks}, *tensor_groups_[rank],
-          *replica_groups_[rank], *controls_[rank]));
+      runners_.push_back(std::make_unique<RankRunner>(options,
+                                                      RankSelf{.rank = rank, .num_ranks = num_ranks, .host = "here"},
+                                                      groups_.maker(rank), *controls_[rank]));
     }
     for (int rank = 0; rank < num_ranks; ++rank) controls_[rank]->start(handlers(rank));
     engine_->start();
@@ -132,6 +120,11 @@ class LocalCluster {
   }
 
   ServingEngine& engine() { return *engine_; }
+  /// A rank dies without a word; its thread ends where it waits next.
+  void kill(int rank) {
+    break_local_control(*controls_[static_cast<size_t>(rank)], "killed by a test");
+    runners_[static_cast<size_t>(rank)]->abandon("killed by a test");
+  }
   std::shared_ptr<const ModelInfo> model() const { return engine_->model(); }
 
   void wait_until_ready() {
@@ -166,22 +159,32 @@ class LocalCluster {
   ControlChannel::Handlers handlers(int rank) {
     return {.on_message =
                 [this, rank](int from, ControlMessage message) {
-                  const bool for_engine = message.kind == MessageKind::result ||
-                                          message.kind == MessageKind::layers_done ||
-                                          message.kind == MessageKind::failure ||
-                                          (message.kind == MessageKind::status && !is_start_order(message.payload));
-                  if (for_engine) {
-                    engine_->on_message(from, std::move(message));
-                  } else {
-                    runners_[rank]->push(std::move(message));
+                  switch (message.kind) {
+                    case MessageKind::status:
+                    case MessageKind::layers_done:
+                    case MessageKind::result:
+                    case MessageKind::broken:
+                    case MessageKind::failure:
+                      return engine_->on_message(from, std::move(message));
+                    case MessageKind::reap:
+                      return;
+                    default:
+                      return runners_[static_cast<size_t>(rank)]->push(std::move(message));
                   }
                 },
-            .on_lost = [this](int from, const std::string& reason) { engine_->on_lost(from, reason); }};
+            .on_lost =
+                [this, rank](int from, const std::string& reason) {
+                  if (rank == 0) engine_->on_lost(from, reason);
+                },
+            .on_dropped =
+                [this, rank](const std::string& reason) {
+                  runners_[static_cast<size_t>(rank)]->abandon("rank 0 has given up this rank: " + reason);
+                }};
   }
 
   Layout layout_;
   std::vector<std::unique_ptr<ControlChannel>> controls_;
-  std::vector<std::unique_ptr<Communicator>> tensor_groups_, replica_groups_;
+  LocalGroups groups_;
   std::unique_ptr<ServingEngine> engine_;
   std::vector<std::unique_ptr<RankRunner>> runners_;
   std::vector<std::thread> threads_;

@@ -148,9 +148,10 @@ class Maker {
   }
 
   RankStatus rank_status() {
-    RankStatus status{.phase = static_cast<RankPhase>(1 + below(3)),
+    RankStatus status{.phase = static_cast<RankPhase>(1 + below(4)),
                       .settings_digest = random_(),
                       .max_blocks = below(1 << 30),
+                      .host_bytes = random_(),
                       .loaded_share = below(1025) / 1024.0};
     status.metrics = {.rank = below(64),
                       .dp = below(4),
@@ -176,6 +177,17 @@ class Maker {
                               .end_us = end});
     }
     return status;
+  }
+
+  static constexpr int kNumRanks = 64;
+  Assignment assignment() {
+    Assignment assignment{.replica = below(8),
+                          .sizes = {.dp = 1, .tp = 1 + below(4), .pp = 1 + below(4)},
+                          .ranks = {},
+                          .ranks_on_host = 1 + below(8)};
+    const int first = below(kNumRanks - 16);
+    for (int i = 0; i < assignment.sizes.num_ranks(); ++i) assignment.ranks.push_back(first + i);
+    return assignment;
   }
 
   StartOrder start_order() { return {.num_blocks = 1 + below(1 << 30), .end_tokens = tokens(8)}; }
@@ -269,8 +281,8 @@ void expect_equal(const StepResult& a, const StepResult& b) {
 }
 
 void expect_equal(const RankStatus& a, const RankStatus& b) {
-  EXPECT_EQ(std::tie(a.phase, a.settings_digest, a.max_blocks, a.loaded_share),
-            std::tie(b.phase, b.settings_digest, b.max_blocks, b.loaded_share));
+  EXPECT_EQ(std::tie(a.phase, a.settings_digest, a.max_blocks, a.host_bytes, a.loaded_share),
+            std::tie(b.phase, b.settings_digest, b.max_blocks, b.host_bytes, b.loaded_share));
   const RankMetrics &x = a.metrics, &y = b.metrics;
   const auto numbers = [](const RankMetrics& m) {
     std::vector<double> all{m.cpu_seconds, m.busy_seconds,  m.sampling_seconds, m.load_seconds, m.wait.plan,
@@ -300,6 +312,11 @@ void expect_equal(const StepMasks& a, const StepMasks& b) {
   }
 }
 
+void expect_equal(const Assignment& a, const Assignment& b) {
+  EXPECT_EQ(std::tie(a.replica, a.sizes.tp, a.sizes.pp, a.ranks, a.ranks_on_host),
+            std::tie(b.replica, b.sizes.tp, b.sizes.pp, b.ranks, b.ranks_on_host));
+}
+
 void expect_equal(const StartOrder& a, const StartOrder& b) {
   EXPECT_EQ(a.num_blocks, b.num_blocks);
   EXPECT_EQ(a.end_tokens, b.end_tokens);
@@ -319,6 +336,10 @@ struct RankStatusWire {
   static RankStatus make(Maker& maker) { return maker.rank_status(); }
   static RankStatus decode(const Bytes& bytes) { return decode_rank_status(bytes); }
 };
+struct AssignmentWire {
+  static Assignment make(Maker& maker) { return maker.assignment(); }
+  static Assignment decode(const Bytes& bytes) { return decode_assignment(bytes, Maker::kNumRanks); }
+};
 struct StartOrderWire {
   static StartOrder make(Maker& maker) { return maker.start_order(); }
   static StartOrder decode(const Bytes& bytes) { return decode_start_order(bytes); }
@@ -331,7 +352,8 @@ struct StepMasksWire {
 
 template <typename Wire>
 class Messages : public ::testing::Test {};
-using Wires = ::testing::Types<MicroBatchWire, StepResultWire, RankStatusWire, StartOrderWire, StepMasksWire>;
+using Wires =
+    ::testing::Types<MicroBatchWire, StepResultWire, RankStatusWire, AssignmentWire, StartOrderWire, StepMasksWire>;
 TYPED_TEST_SUITE(Messages, Wires);
 
 TYPED_TEST(Messages, ComeBackAsTheyWereSent) {
@@ -395,17 +417,24 @@ TYPED_TEST(Messages, NoiseIsAnErrorOrAValue) {
   }
 }
 
-TEST(MessageTags, TellStatusFromOrderAndRefuseOthers) {
-  Maker maker(1);
-  const Bytes status = encode(maker.rank_status()), order = encode(maker.start_order());
-  EXPECT_FALSE(is_start_order(status));
-  EXPECT_TRUE(is_start_order(order));
-  EXPECT_THROW(is_start_order({}), WireError);
-  for (int tag = 0; tag < 256; ++tag) {
-    const Bytes bytes{static_cast<std::byte>(tag)};
-    if (bytes[0] == status[0] || bytes[0] == order[0]) continue;
-    EXPECT_THROW(is_start_order(bytes), WireError) << tag;
-  }
+TEST(MessageRanges, AssignmentsThatCannotBeAreErrors) {
+  const Assignment good{.replica = 1, .sizes = {.dp = 1, .tp = 2, .pp = 2}, .ranks = {3, 0, 2, 7}, .ranks_on_host = 4};
+  EXPECT_EQ(decode_assignment(encode(good), 8).index_of(2), 2);
+  EXPECT_EQ(good.index_of(1), -1);
+  EXPECT_THROW(decode_assignment(encode(good), 7), WireError) << "rank 7 of 7";
+  const auto refuses = [&](const char* what, auto change) {
+    Assignment bad = good;
+    change(bad);
+    EXPECT_THROW(decode_assignment(encode(bad), 8), WireError) << what;
+  };
+  refuses("a rank twice", [](Assignment& a) { a.ranks[0] = 7; });
+  refuses("a rank below 0", [](Assignment& a) { a.ranks[0] = -1; });
+  refuses("a rank too few", [](Assignment& a) { a.ranks.pop_back(); });
+  refuses("no parts", [](Assignment& a) { a.sizes.tp = 0; });
+  refuses("sizes whose product overflows", [](Assignment& a) { a.sizes.tp = a.sizes.pp = 1 << 30; });
+  refuses("a replica below 0", [](Assignment& a) { a.replica = -1; });
+  refuses("nobody on the host", [](Assignment& a) { a.ranks_on_host = 0; });
+  refuses("more on the host than there are", [](Assignment& a) { a.ranks_on_host = 9; });
 }
 
 TEST(MessageRanges, RowsThatDisagreeWithThePlanAreErrors) {
@@ -446,7 +475,7 @@ TEST(MessageRanges, AnOrderWithoutBlocksAndAnUnknownPhaseAreErrors) {
   EXPECT_THROW(decode_start_order(encode(StartOrder{.num_blocks = 0})), WireError);
   EXPECT_THROW(decode_start_order(encode(StartOrder{.num_blocks = -1})), WireError);
   EXPECT_THROW(decode_rank_status(encode(RankStatus{.phase = static_cast<RankPhase>(0)})), WireError);
-  EXPECT_THROW(decode_rank_status(encode(RankStatus{.phase = static_cast<RankPhase>(4)})), WireError);
+  EXPECT_THROW(decode_rank_status(encode(RankStatus{.phase = static_cast<RankPhase>(5)})), WireError);
 }
 
 TEST(MessageRanges, StatusesWithMeasuresThatCannotBeAreErrors) {
@@ -465,7 +494,7 @@ TEST(MessageRanges, StatusesWithMeasuresThatCannotBeAreErrors) {
   refuses("an end before the begin", [](RankStatus& s) { s.spans = {{.rows = 1, .begin_us = 1, .end_us = 2}}; });
   refuses("too many spans", [](RankStatus& s) { s.spans.resize(kMaxSpans + 1); });
   Bytes older = encode(RankStatus{});
-  older[1] ^= std::byte{1};
+  older[0] ^= std::byte{1};
   EXPECT_THROW(decode_rank_status(older), WireError);
 }
 

@@ -10,7 +10,14 @@ namespace {
 
 using ::testing::ElementsAre;
 
-Layout layout_of(LayoutSizes sizes) { return {sizes, std::vector<int>(static_cast<size_t>(sizes.num_ranks()), 0)}; }
+/// One replica of the first ranks.
+std::unique_ptr<PipelineMonitor> monitor_of(LayoutSizes sizes) {
+  auto monitor = std::make_unique<PipelineMonitor>(1, sizes.num_ranks());
+  std::vector<int> ranks;
+  for (int rank = 0; rank < sizes.num_ranks(); ++rank) ranks.push_back(rank);
+  monitor->set_team(0, ranks, sizes.tp);
+  return monitor;
+}
 
 RankStatus running(double busy, double plan_wait = 0) {
   RankStatus status{.phase = RankPhase::running};
@@ -35,8 +42,8 @@ RankStatus with_spans(uint64_t first, uint32_t count) {
 }
 
 TEST(PipelineMonitor, TimeWithNothingInFlightIsNoWaitForAPlan) {
-  const Layout layout = layout_of({});
-  PipelineMonitor monitor(layout);
+  const auto owner = monitor_of({});
+  PipelineMonitor& monitor = *owner;
   monitor.note_status(0, RankStatus{.phase = RankPhase::opened}, 5);
   monitor.note_status(0, RankStatus{.phase = RankPhase::ready}, 10);
   monitor.note_in_flight(0, 1, 13);
@@ -44,7 +51,7 @@ TEST(PipelineMonitor, TimeWithNothingInFlightIsNoWaitForAPlan) {
   EXPECT_EQ(monitor.num_in_flight(), 2u);
   monitor.note_in_flight(0, 0, 17);
   monitor.note_status(0, running(3, 7), 20);
-  const RankMetrics& rank = monitor.ranks()[0];
+  const RankMetrics rank = monitor.ranks()[0];
   EXPECT_DOUBLE_EQ(rank.active_seconds, 4);
   EXPECT_DOUBLE_EQ(rank.idle_seconds, 6);
   EXPECT_DOUBLE_EQ(rank.wait.plan, 1);
@@ -54,8 +61,8 @@ TEST(PipelineMonitor, TimeWithNothingInFlightIsNoWaitForAPlan) {
 }
 
 TEST(PipelineMonitor, SharesAreThoseOfTheLastTimeWithWork) {
-  const Layout layout = layout_of({.pp = 2});
-  PipelineMonitor monitor(layout);
+  const auto owner = monitor_of({.pp = 2});
+  PipelineMonitor& monitor = *owner;
   EXPECT_EQ(monitor.slowest_rank(), -1);
   for (const int rank : {0, 1}) monitor.note_status(rank, RankStatus{.phase = RankPhase::ready}, 0);
   monitor.note_in_flight(0, 1, 0);
@@ -79,9 +86,9 @@ TEST(PipelineMonitor, SharesAreThoseOfTheLastTimeWithWork) {
   EXPECT_DOUBLE_EQ(monitor.ranks()[0].recent.busy, 0.25);
 }
 
-TEST(PipelineMonitor, TheLayoutSaysWhereARankIsNotTheRank) {
-  const Layout layout = layout_of({.pp = 2});
-  PipelineMonitor monitor(layout);
+TEST(PipelineMonitor, TheTeamSaysWhereARankIsNotTheRank) {
+  const auto owner = monitor_of({.pp = 2});
+  PipelineMonitor& monitor = *owner;
   RankStatus status = running(0);
   status.metrics.rank = 77;
   status.metrics.pp = -5;
@@ -91,8 +98,8 @@ TEST(PipelineMonitor, TheLayoutSaysWhereARankIsNotTheRank) {
 }
 
 TEST(PipelineMonitor, TracesWhatEveryStageHasToldOf) {
-  const Layout layout = layout_of({.pp = 2});
-  PipelineMonitor monitor(layout);
+  const auto owner = monitor_of({.pp = 2});
+  PipelineMonitor& monitor = *owner;
   monitor.note_status(0, with_spans(1, 4), 10);
   EXPECT_TRUE(monitor.trace(10).empty());
   monitor.note_status(1, with_spans(1, 3), 10.5);
@@ -108,8 +115,8 @@ TEST(PipelineMonitor, TracesWhatEveryStageHasToldOf) {
 }
 
 TEST(PipelineMonitor, AfterAGapOrAForgedNumberTheTraceBeginsAnew) {
-  const Layout layout = layout_of({});
-  PipelineMonitor monitor(layout);
+  const auto owner = monitor_of({});
+  PipelineMonitor& monitor = *owner;
   monitor.note_status(0, with_spans(1, 3), 1);
   monitor.note_status(0, with_spans(9, 2), 2);
   EXPECT_THAT(numbers(monitor.trace(2)), ElementsAre(9, 10));
@@ -122,8 +129,8 @@ TEST(PipelineMonitor, AfterAGapOrAForgedNumberTheTraceBeginsAnew) {
 }
 
 TEST(PipelineMonitor, AStageLastsFromItsFirstPartToItsLast) {
-  const Layout layout = layout_of({.tp = 2});
-  PipelineMonitor monitor(layout);
+  const auto owner = monitor_of({.tp = 2});
+  PipelineMonitor& monitor = *owner;
   monitor.note_status(0, with_spans(5, 1), 10);
   monitor.note_status(1, with_spans(5, 1), 10.25);
   const std::vector<TracedMicroBatch> trace = monitor.trace(11);
@@ -131,6 +138,26 @@ TEST(PipelineMonitor, AStageLastsFromItsFirstPartToItsLast) {
   ASSERT_EQ(trace[0].stages.size(), 1u);
   EXPECT_NEAR(trace[0].stages[0].begin_age_s, 1.001, 1e-9);
   EXPECT_NEAR(trace[0].stages[0].end_age_s, 0.75, 1e-9);
+}
+
+TEST(PipelineMonitor, AnotherTeamBeginsAnew) {
+  PipelineMonitor monitor(2, 3);
+  monitor.set_team(0, {0}, 1);
+  monitor.set_team(1, {1}, 1);
+  monitor.note_status(1, with_spans(1, 3), 10);
+  EXPECT_THAT(numbers(monitor.trace(10)), ElementsAre(1, 2, 3));
+  EXPECT_EQ(monitor.ranks().size(), 2u);
+  monitor.set_team(1, {}, 1);
+  EXPECT_THAT(numbers(monitor.trace(10)), ElementsAre());
+  EXPECT_EQ(monitor.ranks().size(), 1u);
+  monitor.note_status(1, with_spans(4, 1), 11);  // of a rank that nobody asks any more
+  EXPECT_THAT(numbers(monitor.trace(11)), ElementsAre());
+  monitor.set_team(1, {2}, 1);
+  EXPECT_THAT(numbers(monitor.trace(11)), ElementsAre());
+  monitor.note_status(2, with_spans(1, 1), 12);
+  EXPECT_THAT(numbers(monitor.trace(12)), ElementsAre(1));
+  EXPECT_EQ(monitor.ranks()[1].rank, 2);
+  EXPECT_EQ(monitor.ranks()[1].dp, 1);
 }
 
 }  // namespace

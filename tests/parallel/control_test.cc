@@ -34,6 +34,7 @@ struct Seen {
   std::condition_variable changed;
   std::vector<std::pair<int, ControlMessage>> messages;
   std::vector<std::pair<int, std::string>> losses;
+  std::vector<std::string> drops;
 
   ControlChannel::Handlers handlers() {
     return {.on_message =
@@ -46,6 +47,12 @@ struct Seen {
                 [this](int rank, const std::string& reason) {
                   const std::lock_guard lock(mutex);
                   losses.emplace_back(rank, reason);
+                  changed.notify_all();
+                },
+            .on_dropped =
+                [this](const std::string& reason) {
+                  const std::lock_guard lock(mutex);
+                  drops.push_back(reason);
                   changed.notify_all();
                 }};
   }
@@ -184,12 +191,29 @@ TEST_P(ControlStar, AHandlerMayCloseTheChannel) {
                         ends[1]->close();
                         closed.set_value();
                       },
-                  .on_lost = [](int, const std::string& reason) { ADD_FAILURE() << reason; }});
+                  .on_lost = [](int, const std::string& reason) { ADD_FAILURE() << reason; },
+                  .on_dropped = [](const std::string& reason) { ADD_FAILURE() << reason; }});
   front.join();
   ends[0]->send(1, {.kind = MessageKind::stop});
   EXPECT_EQ(closed.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
   ends.clear();
   EXPECT_TRUE(seen[0].losses.empty());
+}
+
+TEST_P(ControlStar, AWorkerThatIsGivenUpHearsThatRankZeroLives) {
+  std::vector<Seen> seen(3);
+  auto ends = make_star(GetParam(), 3);
+  start_all(ends, seen);
+  ends[0]->drop(1, "it is late");
+  ASSERT_TRUE(seen[0].wait_for_losses(1));
+  EXPECT_EQ(seen[0].losses, (std::vector<std::pair<int, std::string>>{{1, "it is late"}}));
+  ASSERT_TRUE(seen[1].wait([&] { return !seen[1].drops.empty(); }));
+  EXPECT_TRUE(seen[1].losses.empty());
+  ends[1]->send(0, {.kind = MessageKind::status});  // of one that does not know it yet
+  ends[2]->send(0, {.kind = MessageKind::result});
+  ASSERT_TRUE(seen[0].wait_for_messages(1));
+  EXPECT_EQ(seen[0].messages[0].first, 2);
+  EXPECT_TRUE(seen[2].losses.empty() && seen[2].drops.empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, ControlStar, testing::Values(Kind::unix_socket, Kind::tls, Kind::local));

@@ -82,7 +82,8 @@ void check_control(Job& job) {
            [&](int rank, const std::string& reason) {
              const std::lock_guard lock(mutex);
              lost = "rank " + std::to_string(rank) + " was lost: " + reason;
-           }});
+           },
+       .on_dropped = [](const std::string& reason) { leave_job(reason); }});
   for (uint64_t k = 0; k < kRounds && job.rank() == 0; ++k) {
     for (int r = 0; r < job.size(); ++r)
       control->send(r, {.kind = MessageKind::plan, .number = k, .payload = Bytes(k * 10)});
@@ -103,18 +104,19 @@ void check_control(Job& job) {
 void check_groups(Job& job, const std::string& name) {
   std::vector<int> all(job.size());
   std::iota(all.begin(), all.end(), 0);
-  check_exchanges(*job.make_communicator(all), name + ", all ranks");
+  check_exchanges(*job.make_communicator(all, {.epoch = 1}), name + ", all ranks");
   // The groups of a layout, alive at the same time.
   const Layout layout(choose_layout({.dp = 0, .tp = job.size() % 2 == 0 ? 2 : 1, .pp = 0}, job.host_of_rank()),
                       job.host_of_rank());
   const Place place = layout.place(job.rank());
-  const auto replica = job.make_communicator(layout.replica(place.dp));
-  const auto tensor = job.make_communicator(layout.tensor_group(place.dp, place.pp));
+  const auto replica = job.make_communicator(layout.replica(place.dp), {.epoch = 2});
+  const auto tensor = job.make_communicator(layout.tensor_group(place.dp, place.pp),
+                                            {.epoch = 2, .index = 1 + static_cast<uint32_t>(place.pp)});
   check_exchanges(*tensor, name + ", tensor-parallel group");
   check_exchanges(*replica, name + ", replica");
   if (job.size() > 1) {
     // An absent peer ends a wait at the deadline.
-    const auto short_waits = job.make_communicator(all, {.timeout_ms = 200});
+    const auto short_waits = job.make_communicator(all, {.epoch = 3}, {.timeout_ms = 200});
     bool ended = false;
     Bytes in(8);
     try {
@@ -154,7 +156,7 @@ void lose_a_rank(const std::string& mode) {
   const std::unique_ptr<Job> job = start_job();
   std::vector<int> all(job->size());
   std::iota(all.begin(), all.end(), 0);
-  const auto group = job->make_communicator(all);
+  const auto group = job->make_communicator(all, {});
   const auto control = job->make_control();
   const int num_ranks = job->size();
   control->start({.on_message =
@@ -168,7 +170,8 @@ void lose_a_rank(const std::string& mode) {
                             "rank " + std::to_string(rank) + " on " + job->host_name(rank) + " was lost: " + reason;
                         if (rank == 0) end_job_after_rank_0(cause);
                         end_job_everywhere(*control, num_ranks, cause);
-                      }});
+                      },
+                  .on_dropped = [](const std::string& reason) { leave_job(reason); }});
   job->barrier("before the loss", 30'000);
   const int victim = mode == "lost-front" ? 0 : 1;
   if (job->rank() == victim) {

@@ -18,7 +18,7 @@ class Failure(unittest.TestCase):
         self.assertEqual(len(lines), 1, f"lines with {words}: {lines}; log:\n{server.log()}")
 
     def check_lost_rank(self, num_ranks, arguments, rank):
-        with system.Server("smollm2", num_ranks=num_ranks, arguments=arguments) as server:
+        with system.Server("smollm2", num_ranks=num_ranks, arguments=[*arguments, "--no-repair"]) as server:
             server.wait_ready()
             stream = server.stream("/v1/completions", {"model": system.MODEL_NAME, "prompt": "a b c", "max_tokens": 500,
                                                        "ignore_eos": True})
@@ -41,7 +41,7 @@ class Failure(unittest.TestCase):
             system.wait_until(lambda: not server.processes(), 5, "no process is left")
 
     def test_a_rank_is_killed_while_idle(self):
-        with system.Server("smollm2", num_ranks=2, arguments=["-pp", "2"]) as server:
+        with system.Server("smollm2", num_ranks=2, arguments=["-pp", "2", "--no-repair"]) as server:
             server.wait_ready()
             server.signal_rank(1, signal.SIGKILL)
             self.check_end(server, ["rank 1", "lost"])
