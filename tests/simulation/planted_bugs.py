@@ -37,6 +37,21 @@ BUGS = {  # name: (file, the text, the bug)
         "  Sequence& sequence = *found->second;\n  if (sequence.running) {",
         "  Sequence& sequence = *found->second;\n  if (sequence.num_in_flight > 1) return true;\n  if (sequence.running) {",
     ),
+    "what was in flight at a loss is waited for": (
+        SCHEDULER,
+        "    sequence->num_in_flight = 0;\n",
+        "",
+    ),
+    "a token that was fed back is taken for known after a loss": (
+        SCHEDULER,
+        "    sequence->num_scheduled = sequence->num_fed_back = 0;",
+        "    sequence->num_scheduled = 0;",
+    ),
+    "a loss keeps what a waiting sequence has run": (
+        SCHEDULER,
+        "    sequence->num_scheduled = sequence->num_fed_back = 0;",
+        "    sequence->num_fed_back = 0;",
+    ),
     "one token too many": (
         SCHEDULER,
         "sequence.num_output() >= sequence.sampling.max_tokens)",

@@ -42,16 +42,8 @@ struct Request {
 class Simulation {
  public:
   Simulation(uint64_t seed, Fault fault)
-      : random_(seed), fault_(fault), options_(choose_options()), replica_(options_) {
-    const SlotLimits limits{.num_slots = options_.max_num_seqs,
-                            .num_blocks = options_.num_blocks,
-                            .vocab = kVocab,
-                            .max_rows = options_.max_batch_tokens,
-                            .max_model_len = kMostPrompt + kMostOutput};
-    for (int stage = 0; stage < num_stages_; ++stage) {
-      ranks_.push_back(std::make_unique<Rank>(RankOptions{stage, num_stages_, limits}, streams_));
-      ranks_.back()->pace = below(8) == 0 ? 40 : 1 + below(4);  // some ranks are slow
-    }
+      : random_(seed), fault_(fault), options_(choose_options()) {
+    begin_epoch();
     faulty_link_ = below(num_stages_ + 1);
     faulty_message_ = 1 + below(60);
     const bool repeats = below(2) == 0;  // blocks with the same tokens and other tokens before them
@@ -62,6 +54,10 @@ class Simulation {
     uint64_t time = 0;
     const int most_pause = below(2) == 0 ? 20 : 2000;
     for (int i = 0; i < kNumRequests; ++i) clock_.at(time += below(most_pause), [this] { arrive(); });
+    if (fault_ == Fault::rank_lost) {
+      for (int i = 1 + below(4); i > 0; --i)
+        clock_.at(static_cast<uint64_t>(below(static_cast<int64_t>(time) + 2000)), [this] { lose_rank(); });
+    }
   }
 
   Outcome run() {
@@ -83,9 +79,12 @@ class Simulation {
     outcome.num_tokens = num_tokens_;
     outcome.num_vectors = num_vectors_;
     outcome.num_cancelled = num_cancelled_;
-    outcome.num_preemptions = scheduler_.num_preemptions();
-    outcome.num_cached = scheduler_.num_prefix_hits();
-    outcome.num_plans = scheduler_.last_number();
+    count_epoch();
+    outcome.num_preemptions = num_preemptions_;
+    outcome.num_cached = num_cached_;
+    outcome.num_plans = num_plans_;
+    outcome.num_late = num_late_;
+    outcome.num_losses = num_losses_;
     return outcome;
   }
 
@@ -105,6 +104,69 @@ class Simulation {
     int num_sent = 0;
     std::vector<std::byte> held_back;  ///< the first of two that are swapped
   };
+
+  Scheduler& scheduler() { return replica_->scheduler(); }
+  const Scheduler& scheduler() const { return replica_->scheduler(); }
+
+  // --- losses ---
+
+  void begin_epoch() {
+    options_.epoch = ++epoch_;
+    if (epoch_ > 1 && below(2) == 0) options_.num_blocks = 8 + below(20);  // other ranks have room for other numbers
+    replica_ = std::make_unique<Replica>(options_);
+    const SlotLimits limits{.num_slots = options_.max_num_seqs,
+                            .num_blocks = options_.num_blocks,
+                            .vocab = kVocab,
+                            .max_rows = options_.max_batch_tokens,
+                            .max_model_len = kMostPrompt + kMostOutput};
+    ranks_.clear();
+    streams_.clear();
+    wires_.clear();
+    last_input_.clear();
+    for (int stage = 0; stage < num_stages_; ++stage) {
+      ranks_.push_back(std::make_unique<Rank>(RankOptions{stage, num_stages_, limits}, streams_));
+      ranks_.back()->pace = below(8) == 0 ? 40 : 1 + below(4);  // some ranks are slow
+    }
+  }
+
+  void count_epoch() {
+    num_preemptions_ += scheduler().num_preemptions();
+    num_cached_ += scheduler().num_prefix_hits();
+    num_plans_ += scheduler().last_number();
+  }
+
+  /// The epoch is over, also while the one before it is still being repaired; a new one begins after a while.
+  void lose_rank() {
+    fault_happened_ = true;
+    ++num_losses_;
+    count_epoch();
+    for (std::vector<Sequence>& request : scheduler().take_all()) held_.push_back(std::move(request));
+    begin_epoch();
+    is_down_ = true;
+    clock_.at(clock_.now() + static_cast<uint64_t>(below(500)), [this, epoch = epoch_] {
+      if (epoch != epoch_) return;
+      is_down_ = false;
+      for (std::vector<Sequence>& request : std::exchange(held_, {})) scheduler().add(std::move(request));
+      plan();
+    });
+  }
+
+  void add(std::vector<Sequence> choices) {
+    if (is_down_) {
+      held_.push_back(std::move(choices));
+    } else {
+      scheduler().add(std::move(choices));
+    }
+  }
+
+  bool remove(SequenceId id) {
+    for (std::vector<Sequence>& request : held_) {
+      if (std::erase_if(request, [&](const Sequence& choice) { return choice.id == id; }) == 0) continue;
+      std::erase_if(held_, [](const std::vector<Sequence>& each) { return each.empty(); });
+      return true;
+    }
+    return scheduler().remove(id);
+  }
 
   int below(int64_t end) { return static_cast<int>(random_() % static_cast<uint64_t>(end)); }
 
@@ -185,7 +247,7 @@ class Simulation {
                                .masked = masked};
       choices.push_back(std::move(s));
     }
-    scheduler_.add(std::move(choices));
+    add(std::move(choices));
     if (below(6) == 0) {
       const SequenceId leaves = first + static_cast<SequenceId>(below(num_choices));
       clock_.at(clock_.now() + below(400), [this, leaves] { cancel(leaves); });
@@ -209,40 +271,40 @@ class Simulation {
     requests_[id] = {.prompt = prompt, .output = {}, .sampling = sampling};
     std::vector<Sequence> one;
     one.push_back(std::move(s));
-    scheduler_.add(std::move(one));
+    add(std::move(one));
   }
 
   void cancel(SequenceId id) {
     const auto found = requests_.find(id);
-    require(scheduler_.remove(id) == (found != requests_.end() && !found->second.finished), "cancelled twice, or lost");
+    require(remove(id) == (found != requests_.end() && !found->second.finished), "cancelled twice, or lost");
     if (found == requests_.end() || found->second.finished) return;
     ++num_cancelled_;
     cancelled_.push_back(std::move(found->second));
     requests_.erase(found);
-    require(scheduler_.find(id) == nullptr, fmt::format("sequence {} is still here after it was cancelled", id));
+    require(scheduler().find(id) == nullptr, fmt::format("sequence {} is still here after it was cancelled", id));
     plan();
   }
 
   // --- rank 0 ---
 
   void plan() {
-    while (true) {
-      const std::optional<MicroBatch> batch = replica_.next(static_cast<double>(clock_.now()));
+    while (!is_down_) {
+      const std::optional<MicroBatch> batch = replica_->next(static_cast<double>(clock_.now()));
       check_admissions();
       if (!batch) {
         send_masks();
         return wake_later();
       }
       require(static_cast<int>(batch->tokens.size()) <= options_.max_batch_tokens, "a plan beyond its budget");
-      require(scheduler_.num_in_flight() <= options_.depth, "more plans in flight than there may be");
+      require(scheduler().num_in_flight() <= options_.depth, "more plans in flight than there may be");
       for (int rank = 0; rank < num_stages_; ++rank) {
-        send(rank, {.kind = MessageKind::plan, .number = batch->number, .payload = encode(*batch)});
+        send(rank, {.kind = MessageKind::plan, .epoch = epoch_, .number = batch->number, .payload = encode(*batch)});
       }
     }
   }
 
   void send_masks() {
-    while (const std::optional<MaskedRows> wanted = scheduler_.next_masked()) {
+    while (const std::optional<MaskedRows> wanted = scheduler().next_masked()) {
       StepMasks part{.number = wanted->number, .masks = {}};
       const auto send_part = [&](bool is_last) {
         part.is_last = is_last;
@@ -251,7 +313,7 @@ class Simulation {
         ++part.part;
       };
       for (const MaskedRow& row : wanted->rows) {
-        const Sequence* sequence = scheduler_.find(row.sequence);
+        const Sequence* sequence = scheduler().find(row.sequence);
         require(sequence != nullptr, "a mask is wanted for a sequence that has ended");
         part.masks.push_back(
             {.slot = row.slot, .generation = row.generation, .allowed = allowed_after(sequence->tokens)});
@@ -263,7 +325,7 @@ class Simulation {
 
   /// A batch may become due without anything happening.
   void wake_later() {
-    const double wake_s = scheduler_.wake_s();
+    const double wake_s = scheduler().wake_s();
     if (wake_s > 1e9) return;
     require(wake_s > static_cast<double>(clock_.now()), "it wants to be woken at once, for ever");
     clock_.at(static_cast<uint64_t>(wake_s), [this] { plan(); });
@@ -271,7 +333,7 @@ class Simulation {
 
   /// Requests of one class and tenant start in the order in which they came.
   void check_admissions() {
-    for (const SequenceId id : scheduler_.take_admitted()) {
+    for (const SequenceId id : scheduler().take_admitted()) {
       const auto found = requests_.find(id);
       require(found != requests_.end(), "a sequence was admitted that is not here");
       if (found->second.choice > 0 || options_.batching.group_by_length) continue;
@@ -282,12 +344,16 @@ class Simulation {
   }
 
   void take_result(const ControlMessage& message) {
+    if (message.epoch != epoch_) {  // of a rank that does not know yet that its epoch is over
+      ++num_late_;
+      return;
+    }
     if (message.kind == MessageKind::layers_done) {
-      replica_.note_layers_done(message.number);
+      replica_->note_layers_done(message.number);
       return plan();
     }
     for (const SequenceUpdate& update :
-         replica_.commit(decode_step_result(message.payload), static_cast<double>(clock_.now()))) {
+         replica_->commit(decode_step_result(message.payload), static_cast<double>(clock_.now()))) {
       const auto found = requests_.find(update.sequence);
       require(found != requests_.end(), fmt::format("sequence {} was cancelled and got a token", update.sequence));
       Request& request = found->second;
@@ -372,7 +438,8 @@ class Simulation {
   void deliver(int link, std::vector<std::byte> bytes) {
     Wire& wire = wires_[link];
     wire.last_arrival = std::max(wire.last_arrival, clock_.now() + static_cast<uint64_t>(below(12)));
-    clock_.at(wire.last_arrival, [this, link, bytes = std::move(bytes)] {
+    clock_.at(wire.last_arrival, [this, link, epoch = epoch_, bytes = std::move(bytes)] {
+      if (link < num_stages_ && epoch != epoch_) return;
       FrameDecoder& decoder = link == num_stages_ ? decoder_ : ranks_[static_cast<size_t>(link)]->decoder;
       std::vector<ControlMessage> messages;
       if (!decoder.feed(bytes, messages)) throw WireError(decoder.error());
@@ -417,23 +484,30 @@ class Simulation {
     const std::vector<std::byte> result =
         rank.rank.run(plan.payload, *masks, 1'000'000 * static_cast<uint32_t>(below(8) == 0 ? below(4000) : ticks));
     const uint64_t done = clock_.now() + static_cast<uint64_t>(ticks);
+    const uint32_t epoch = epoch_;
     if (options_.feed_back) {
-      clock_.at((clock_.now() + done) / 2, [this, number = plan.number] {
-        send(num_stages_, {.kind = MessageKind::layers_done, .number = number, .payload = {}});
+      clock_.at((clock_.now() + done) / 2, [this, epoch, number = plan.number] {
+        send(num_stages_, {.kind = MessageKind::layers_done, .epoch = epoch, .number = number, .payload = {}});
       });
     }
-    clock_.at(done, [this, index, number = plan.number, result] {
+    clock_.at(done, [this, index, epoch, number = plan.number, result] {
+      if (epoch != epoch_) {
+        if (index + 1 == num_stages_)
+          send(num_stages_, {.kind = MessageKind::result, .epoch = epoch, .number = number, .payload = result});
+        return;
+      }
       ranks_[static_cast<size_t>(index)]->busy = false;
       if (index + 1 < num_stages_) {
         const uint64_t arrival = clock_.now() + static_cast<uint64_t>(below(6));
         uint64_t& last = last_input_[index + 1];
         last = std::max(last, arrival);
-        clock_.at(last, [this, index] {
+        clock_.at(last, [this, index, epoch] {
+          if (epoch != epoch_) return;
           ++ranks_[static_cast<size_t>(index) + 1]->num_inputs;
           run_rank(index + 1);
         });
       } else {
-        send(num_stages_, {.kind = MessageKind::result, .number = number, .payload = result});
+        send(num_stages_, {.kind = MessageKind::result, .epoch = epoch, .number = number, .payload = result});
       }
       run_rank(index);
     });
@@ -441,7 +515,7 @@ class Simulation {
 
   // --- what must hold ---
 
-  void check_now() const { scheduler_.check_integrity(); }
+  void check_now() const { scheduler().check_integrity(); }
 
   void check_end() const {
     // Heartbeats end such a wait in a server: behind half a frame they are not understood either, so the peer is
@@ -450,19 +524,22 @@ class Simulation {
     may_wait = may_wait || decoder_.num_pending_bytes() > 0;
     for (const auto& rank : ranks_) may_wait = may_wait || rank->decoder.num_pending_bytes() > 0;
     require(!may_wait || fault_happened_, "half a message came");
-    if (may_wait && !scheduler_.is_idle()) return;
-    require(scheduler_.is_idle(), "something is left to do, and nothing happens");
+    if (may_wait && !scheduler().is_idle()) return;
+    require(scheduler().is_idle(), "something is left to do, and nothing happens");
     for (const auto& [id, request] : requests_) require(request.finished, fmt::format("sequence {} has no end", id));
-    require(scheduler_.pool().num_free() == options_.num_blocks, "blocks are held");
-    require(scheduler_.num_free_slots() == options_.max_num_seqs, "slots are held");
+    require(scheduler().pool().num_free() == options_.num_blocks, "blocks are held");
+    require(scheduler().num_free_slots() == options_.max_num_seqs, "slots are held");
   }
 
   std::mt19937_64 random_;
   const Fault fault_;
   int num_stages_ = 1;
-  const SchedulerOptions options_;
-  Replica replica_;
-  Scheduler& scheduler_ = replica_.scheduler();
+  SchedulerOptions options_;
+  uint32_t epoch_ = 0;
+  std::unique_ptr<Replica> replica_;
+  std::vector<std::vector<Sequence>> held_;  ///< while nobody serves
+  bool is_down_ = false;
+  uint64_t num_preemptions_ = 0, num_cached_ = 0, num_plans_ = 0, num_late_ = 0, num_losses_ = 0;
   VirtualClock<uint64_t> clock_;
   Streams streams_;
   std::vector<std::unique_ptr<Rank>> ranks_;

@@ -64,6 +64,27 @@ TEST(Simulation, TheSameSeedIsTheSameRun) {
   }
 }
 
+TEST(Simulation, LostRanksChangeNothing) {
+  Outcome total;
+  const Seeds range = seeds();
+  const uint64_t last = range.first + (range.last - range.first) / 4;
+  int num_failures = 0;
+  for (uint64_t seed = range.first; seed <= last && num_failures < 5; ++seed) {
+    const Outcome one = simulate(seed, Fault::rank_lost);
+    EXPECT_EQ(one.failure, "") << "seed " << seed;
+    EXPECT_EQ(one.fault_noticed, "") << "seed " << seed;
+    num_failures += one.failure.empty() && one.fault_noticed.empty() ? 0 : 1;
+    total.num_tokens += one.num_tokens;
+    total.num_losses += one.num_losses;
+    total.num_late += one.num_late;
+  }
+  fmt::print("{} losses, {} late answers, {} tokens\n", total.num_losses, total.num_late, total.num_tokens);
+  const uint64_t num_seeds = last - range.first + 1;
+  if (num_seeds < 250) return;
+  EXPECT_GT(total.num_losses, num_seeds);
+  EXPECT_GT(total.num_late, num_seeds / 4);
+}
+
 class Faults : public testing::TestWithParam<Fault> {};
 
 TEST_P(Faults, AreNoticedOrChangeNothing) {
