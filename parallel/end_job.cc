@@ -96,10 +96,11 @@ void leave_job(const std::string& cause) {
 }
 
 void end_job_after_rank_0(const std::string& cause) {
-  constexpr int kOthersMs = 2'200, kRank2Ms = 1'600;
-  const int rank = process_rank();
-  if (rank > 1) usleep(1'000 * (rank == 2 ? kRank2Ms : kOthersMs));
-  end_job(cause);
+  constexpr int kOthersMs = 300;
+  if (process_rank() == 1) end_job(cause);
+  usleep(1'000 * kOthersMs);
+  if (!ending.exchange(true)) end_all_ranks();
+  for (;;) pause();
 }
 
 void die_with_parent() {

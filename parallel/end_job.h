@@ -27,9 +27,8 @@ void leave_ended_job(ControlChannel& control, int num_ranks, const std::string& 
 /// Prints "echelon: rank R on HOST leaves the job: CAUSE". From any thread; runs no destructors.
 [[noreturn]] void leave_job(const std::string& cause);
 
-/// For a worker that has found rank 0 gone. All workers see that at the same moment, and mpirun takes up to a second to
-/// end them: rank 1 speaks at once, rank 2 after 1.6 s, the others after 2.2 s, so that there is one message, not one
-/// per rank.
+/// For a worker that has found rank 0 gone. All workers see that at the same moment: rank 1 speaks, the others end the
+/// job a moment later without a word.
 [[noreturn]] void end_job_after_rank_0(const std::string& cause);
 
 /// This process gets SIGKILL when its parent dies (Linux: the thread that started it). Only under a launcher; call it

@@ -11,6 +11,7 @@ import os
 import random
 import re
 import signal
+import socket
 import statistics
 import sys
 import threading
@@ -164,10 +165,46 @@ def measure(num_kills, arguments, num_ranks, victims, number, limits, seed):
     return num_wrong == 0 and all(value <= limit for value, limit in zip(worst, limits))
 
 
+def windows():
+    return {name for name in os.listdir("/dev/shm") if name.startswith("echelon-")}
+
+
+def measure_front(num_kills, seed):
+    """Rank 0 is killed under streams: how long until nothing is left of the job?"""
+    random_source = random.Random(seed)
+    times, good = [], True
+    for kill in range(num_kills):
+        before_shm = windows()
+        with system.Server("smollm2", num_ranks=3, arguments=["-pp", "2", "--spares", "1"]) as server:
+            server.wait_ready()
+            streams = [server.stream("/v1/completions", body_of(index, 400)) for index in range(8)]
+            for stream in streams:
+                next(iter(stream))
+            time.sleep(random_source.uniform(0, 0.5))
+            server.signal_rank(0, signal.SIGKILL)
+            moment = time.monotonic()
+            code = server.wait_exit(30)
+            system.wait_until(lambda: not server.processes(), 30, "no process is left")
+            times.append(time.monotonic() - moment)
+            for stream in streams:
+                stream.close()
+            with socket.socket() as listener:  # the port is free
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(("127.0.0.1", server.port))
+            left = windows() - before_shm
+            fine = code not in (0, None) and not left
+            good &= fine
+            print(f"{'ok' if fine else 'WRONG'} {kill}: all gone after {times[-1]:.2f} s, exit code {code}, {len(left)} "
+                  "shared memories", flush=True)
+    print(f"{num_kills} times: all gone after {statistics.median(times):.2f} s (worst {max(times):.2f})")
+    return good and max(times) <= 3
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, help="row 1 of the table, so many times")
     parser.add_argument("--stops", type=int, help="row 2: SIGSTOP with tp 2 x pp 2, so many times")
+    parser.add_argument("--front", type=int, help="row 3: kill rank 0, so many times")
     parser.add_argument("--seed", type=int, default=1)
     arguments, rest = parser.parse_known_args()
     good = True
@@ -176,7 +213,9 @@ def main():
     if arguments.stops:
         good &= measure(arguments.stops, ["-tp", "2", "-pp", "2", "--spares", "1"], 5, [1, 2, 3], signal.SIGSTOP,
                         (5, 10, 15), arguments.seed)
-    if arguments.kills or arguments.stops:
+    if arguments.front:
+        good &= measure_front(arguments.front, arguments.seed)
+    if arguments.kills or arguments.stops or arguments.front:
         sys.exit(not good)
     unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
 
