@@ -40,7 +40,7 @@ class Access(unittest.TestCase):
             self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
             key = path.read_text().strip()
             self.assertEqual(self.status(server, key), 200)
-            self.assertIn(str(path), server.log())
+            system.wait_until(lambda: str(path) in server.log(), 10, "the banner names the file")
             self.assertNotIn(key, server.log())
             self.assertEqual(server.drain(), 0)
             self.assertFalse(path.exists())

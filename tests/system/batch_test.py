@@ -138,7 +138,7 @@ class Batch(unittest.TestCase):
 
         num_lines = 0
         for kill in range(3):
-            with system.Job(self.batch_command(cut, "--max-num-seqs", 4, "-pp", 2), 2) as job:
+            with system.Job(self.batch_command(cut, "--max-num-seqs", 4, "-pp", 2, "--no-repair"), 2) as job:
                 system.wait_until(lambda: cut.exists() and cut.read_bytes().count(b"\n") >= num_lines + 3, 120, "some lines")
                 job.signal_rank(kill % 2, signal.SIGKILL)
                 self.assertNotEqual(job.wait_exit(60), 0)
