@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <thread>
 
 #include "engine/host_memory.h"
 #include "engine/model/open_model.h"
@@ -22,6 +23,7 @@ constexpr int kStatusIntervalMs = 1000;
 constexpr int kIdleTickMs = 1;  ///< before work that is done while there is nothing else
 /// A wait that failed because a peer is gone: rank 0 knows soon, and fences the epoch.
 constexpr int kFenceGraceMs = 500;
+constexpr std::chrono::microseconds kSendingTick{50};
 
 using SteadyClock = std::chrono::steady_clock;
 
@@ -72,6 +74,7 @@ struct RankRunner::Loaded {
 
 struct RankRunner::Groups {
   std::unique_ptr<Communicator> tensor, replica;
+  bool progress();
   void abandon(const std::string& reason) {
     tensor->abandon(reason);
     replica->abandon(reason);
@@ -126,12 +129,26 @@ void RankRunner::check_epoch() {
   if (epoch_ != 0 && epoch_ <= fenced_) throw EpochOver();
 }
 
+/// Groups of the epoch that still send, though nobody is in a call of theirs.
+bool RankRunner::Groups::progress() {
+  const bool tensor_sends = tensor->progress(), replica_sends = replica->progress();
+  return tensor_sends || replica_sends;
+}
+
 /// The next of this epoch, or the next order between two epochs; what is left of older ones is dropped.
 std::optional<ControlMessage> RankRunner::next_message(int timeout_ms) {
   const auto until = SteadyClock::now() + std::chrono::milliseconds(timeout_ms);
+  bool sends = groups_ != nullptr && groups_->progress();
   std::unique_lock lock(mutex_);
   for (;;) {
     const auto has_news = [&] { return !inbox_.empty() || !abandoned_.empty() || (epoch_ != 0 && epoch_ <= fenced_); };
+    if (sends && !has_news()) {
+      lock.unlock();
+      std::this_thread::sleep_for(kSendingTick);
+      sends = groups_->progress();
+      lock.lock();
+      continue;
+    }
     changed_.wait_until(lock, until, has_news);
     check_epoch();
     if (inbox_.empty()) return std::nullopt;

@@ -43,6 +43,10 @@ class Communicator {
   virtual void all_to_all(std::span<const std::span<const std::byte>> mine,
                           std::span<const std::span<std::byte>> out) = 0;
 
+  /// Some transports move bytes inside of calls only: whoever has sent, and waits for something else, calls this
+  /// meanwhile. False when nothing that was sent is on its way any more.
+  virtual bool progress() { return false; }
+
   /// From any thread: every present and future wait throws CommunicatorError.
   virtual void abandon(const std::string& reason) = 0;
 };

@@ -45,6 +45,12 @@ StreamCommunicator::Outgoing StreamCommunicator::outgoing(int peer, std::span<co
   return message;
 }
 
+bool StreamCommunicator::progress() {
+  bool more = false;
+  for (const auto& link : links_) more |= link != nullptr && link->progress();
+  return more;
+}
+
 bool StreamCommunicator::push(Outgoing& message) {
   if (message.done()) return false;
   const size_t head_done = std::min(message.num_done, message.head.size());

@@ -24,6 +24,8 @@ class Link {
   virtual size_t try_send(std::span<const std::byte> head, std::span<const std::byte> body) = 0;
   /// Fills a prefix of `out`; returns how many bytes came.
   virtual size_t try_receive(std::span<std::byte> out) = 0;
+  /// As Communicator::progress().
+  virtual bool progress() { return false; }
 };
 
 inline constexpr size_t kStreamHeaderBytes = 16;
@@ -41,6 +43,7 @@ class StreamCommunicator : public Communicator {
   void receive(int peer, std::span<std::byte> out) override;
   void all_gather(std::span<const std::byte> mine, std::span<const std::span<std::byte>> out) override;
   void all_to_all(std::span<const std::span<const std::byte>> mine, std::span<const std::span<std::byte>> out) override;
+  bool progress() override;
   void abandon(const std::string& reason) override;
 
  protected:

@@ -66,6 +66,12 @@ size_t MpiLink::try_send(std::span<const std::byte> head, std::span<const std::b
   return from_head + from_body;
 }
 
+bool MpiLink::progress() {
+  bool more = false;
+  for (Piece& piece : sends_) more |= !piece.is_done();
+  return more;
+}
+
 size_t MpiLink::try_receive(std::span<std::byte> out) {
   Piece& piece = receives_[next_receive_];
   if (!piece.is_done()) return 0;

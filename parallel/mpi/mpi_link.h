@@ -24,6 +24,7 @@ class MpiLink : public Link {
   ~MpiLink() override;
   size_t try_send(std::span<const std::byte> head, std::span<const std::byte> body) override;
   size_t try_receive(std::span<std::byte> out) override;
+  bool progress() override;
 
  private:
   struct Piece {

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -101,6 +102,38 @@ void check_control(Job& job) {
   require(lost.empty(), lost);
 }
 
+/// More than MPI sends eagerly, to a rank that receives while the sender waits for its word, which comes by control.
+void check_progress(Job& job) {
+  if (job.size() < 2) return;
+  constexpr size_t kBytes = 3'000'000;
+  std::vector<int> all(job.size());
+  std::iota(all.begin(), all.end(), 0);
+  std::atomic<int> num_words{0};
+  const std::unique_ptr<ControlChannel> control = job.make_control();
+  control->start({.on_message = [&](int, const ControlMessage&) { ++num_words; },
+                  .on_lost = [](int rank, const std::string& reason) { end_job(std::to_string(rank) + ": " + reason); },
+                  .on_dropped = [](const std::string& reason) { leave_job(reason); }});
+  const auto group = job.make_communicator(all, {.epoch = 4});
+  const int last = job.size() - 1;
+  if (job.rank() == 0) {
+    group->send(last, pattern(0, last, kBytes));
+    for (int i = 0; i < 60'000 && num_words == 0; ++i) {
+      group->progress();
+      usleep(500);
+    }
+    require(num_words == 1, "what was sent arrives while the sender only makes progress");
+    require(!group->progress(), "nothing is on its way");
+  } else if (job.rank() == last) {
+    usleep(100'000);  // the sender is back from send()
+    Bytes in(kBytes);
+    group->receive(0, in);
+    require(in == pattern(0, last, kBytes), "the bytes of progress");
+    control->send(0, {.kind = MessageKind::status, .payload = {}});
+  }
+  job.barrier("after the progress", 60'000);
+  control->close();
+}
+
 void check_groups(Job& job, const std::string& name) {
   std::vector<int> all(job.size());
   std::iota(all.begin(), all.end(), 0);
@@ -134,6 +167,7 @@ void check_all(int ranks_per_host) {
       start_job({.start_timeout_ms = 30'000, .interface = "lo", .ranks_per_host = ranks_per_host});
   check_groups(*job, ranks_per_host == 0 ? "one host" : std::to_string(ranks_per_host) + " ranks a host");
   check_control(*job);
+  check_progress(*job);
   const int rank = job->rank();
   job->finish();
   job.reset();
