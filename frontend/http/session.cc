@@ -9,6 +9,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -34,6 +35,8 @@ constexpr size_t kReadBytes = 16 << 10;              ///< asked of the socket at
 constexpr size_t kIdleReadBytes = 1 << 10;           ///< likewise, of a connection that may be idle for long
 constexpr size_t kSlowestBytesPerSecond = 64 << 10;  ///< a large body may take size / this longer
 constexpr int kMaxLingerReads = 4096;                ///< 64 MiB
+/// How often a client that is not read from is looked at: whether it has left.
+constexpr auto kLookPeriod = std::chrono::milliseconds(50);
 
 std::string http_date() {
   std::time_t now = std::time(nullptr);
@@ -198,6 +201,7 @@ asio::awaitable<bool> Session::read_body(RequestParser& parser, const HttpReques
   auto on_chunk = [&](uint64_t, std::string_view text, beast::error_code& error) { error = extensions.add(text); };
   parser.on_chunk_header(on_chunk);
   parser.body_limit(body_limit);
+  parser.eager(true);  // all chunks that came at a time: with a turn of the loop for each a byte costs microseconds
   stream_.expires_after(state_.options.body_timeout + std::chrono::seconds(length / kSlowestBytesPerSecond));
   if (expects_continue(parser.get().base()) && !parser.is_done()) {
     const std::string line = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -322,12 +326,15 @@ asio::awaitable<bool> Session::answer(Incoming incoming) {
 asio::awaitable<void> Session::watch_client() {
   co_await asio::this_coro::throw_if_cancelled(false);
   const auto cancellation = co_await asio::this_coro::cancellation_state;
+  asio::steady_timer pause(stream_.get_executor());
   // Ends with the connection, or when the answer is complete: a read may have ended (the next request is there) just
   // before it was to be cancelled, and another one would wait for bytes that the client sends only after our answer.
   while (!answer_complete_ && cancellation.cancelled() == asio::cancellation_type::none) {
-    if (buffer_.size() >= state_.options.pipelined_bytes) {
-      co_await stream_.socket().async_wait(asio::socket_base::wait_error, kAwait);
-      co_return;
+    if (buffer_.size() >= state_.options.pipelined_bytes) {  // what more there is stays unread, and the end behind it
+      if (stream_.has_ended()) co_return;
+      pause.expires_after(kLookPeriod);
+      co_await pause.async_wait(kAwait);
+      continue;
     }
     stream_.expires_never();
     const auto [error, count] = co_await stream_.async_read_some(buffer_.prepare(kReadBytes), kAwait);

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <list>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "tests/frontend/front_end_test.h"
@@ -16,6 +17,7 @@
 namespace echelon {
 namespace {
 
+using namespace std::chrono_literals;
 using testing::ask;
 using testing::becomes_true;
 using testing::get_text;
@@ -133,6 +135,45 @@ TEST_F(Connections, ComeInAgainWhenFilesCanBeOpenedAgain) {
     EXPECT_EQ(front_->http_metrics().connections_accepted.load(), 1u);
   }
   EXPECT_EQ(waiting->response()->status, 200);
+}
+
+TEST_F(Connections, ThatTrickleAreClosedLikeSilentOnes) {
+  ServerOptions options;
+  options.header_timeout = options.body_timeout = 100ms;
+  start(options);
+  for (const std::string text :
+       {"GET /version HTTP/1.1\r\nHost: a\r\nX: ", "POST /tokenize HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n",
+        "POST /tokenize HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;"}) {
+    HttpClient client(port_);
+    client.send(text);
+    int sent = 0;
+    for (; sent < 4000 && client.send("a"); ++sent) std::this_thread::sleep_for(5ms);
+    EXPECT_LT(sent, 4000) << "each byte buys no more time";
+  }
+}
+
+TEST_F(Connections, ThatDoNotReadTheirAnswerAreClosed) {
+  ServerOptions options;
+  options.write_timeout = 50ms;
+  options.socket_send_bytes = 4 << 10;
+  start(options);
+  HttpClient client(port_, 4096);
+  client.send(get_text("/openapi.json"));
+  ASSERT_TRUE(becomes_true([&] { return front_->http_metrics().responses[1].load() == 1; }));
+  EXPECT_TRUE(becomes_true([&] { return front_->http_metrics().connections.load() == 0; }));
+}
+
+TEST_F(Connections, ThatLeaveBehindUnreadBytesAreNoticed) {
+  engine_.paused = true;
+  ServerOptions options;
+  options.pipelined_bytes = 1 << 10;
+  start(options);
+  HttpClient client(port_);
+  client.send(testing::post_text("/v1/completions", R"({"prompt":"a"})"));
+  ASSERT_TRUE(becomes_true([&] { return engine_.num_submitted == 1; }));
+  client.send(std::string(40'000, 'a'));  // more than is read ahead
+  client.leave();
+  EXPECT_TRUE(becomes_true([&] { return engine_.num_cancelled == 1; }));
 }
 
 TEST_F(Connections, AreAsManyAsFilesMayBeOpen) {
