@@ -57,12 +57,14 @@ def process(pid):
 
 
 def request_bytes(chance, streams):
-    prompt = " ".join(chance.choices(WORDS, k=chance.choice([1, 5, 40, 200])))
+    prompt = " ".join(chance.choices(WORDS, k=chance.choice([1, 5, 20, 100])))
     path, body = chance.choice([
-        ("/v1/completions", {"prompt": prompt, "max_tokens": 200, "ignore_eos": True, "n": chance.choice([1, 1, 3])}),
+        ("/v1/completions", {"prompt": prompt, "max_tokens": 200, "n": chance.choice([1, 1, 3])}),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": prompt}], "max_tokens": 200}),
         ("/v1/responses", {"input": prompt, "max_output_tokens": 200}),
         ("/v1/embeddings", {"input": [prompt] * 3})])
+    if path != "/v1/embeddings":
+        body["ignore_eos"] = True  # no answer ends before its client has left
     if streams and path != "/v1/embeddings":
         body["stream"] = True
     text = json.dumps(body)
@@ -86,7 +88,7 @@ def disconnect(port, seed):
             connection.sendall(data)
         if point in ("waiting", "pipelined"):
             time.sleep(chance.random() * 0.05)
-        left = chance.randrange(1, 6000) if point == "within the answer" else 0
+        left = chance.randrange(1, 1500) if point == "within the answer" else 0
         while left > 0:
             piece = connection.recv(min(left, chance.choice([1, 100, 4096])))
             left -= len(piece)
@@ -109,7 +111,7 @@ def disconnect(port, seed):
 def longest_step_s(server):
     """The longest time between two tokens of a stream that is alone, prompts of others' length among them."""
     longest, before = 0.0, time.monotonic()
-    for words in (1, 200, 200):
+    for words in (1, 100, 100):
         body = {"prompt": " ".join(random.Random(words).choices(WORDS, k=words)), "max_tokens": 40, "n": 3,
                 "ignore_eos": True}
         before = time.monotonic()
@@ -126,7 +128,9 @@ class Disconnect(unittest.TestCase):
         times = []
         for seed in seeds:
             begin = disconnect(server.port, seed)
-            system.wait_until(gauges.nothing_runs, 30, f"what disconnect {seed} held is free")
+            while not gauges.nothing_runs():
+                self.assertLess(time.monotonic() - begin, 30, f"disconnect {seed} leaves something that runs")
+                time.sleep(0.002)
             times.append(time.monotonic() - begin)
         times.sort()
         late = sum(seconds > step_s + FREED_S for seconds in times)
@@ -141,18 +145,18 @@ class Disconnect(unittest.TestCase):
         with system.Server("smollm2", arguments=arguments) as server:
             server.wait_ready()
             gauges, pid = Gauges(server), server.rank_pid(0)
-            half = options.count // 2
+            alone = options.count // 4
             with concurrent.futures.ThreadPoolExecutor(NUM_AT_ONCE) as pool:
                 list(pool.map(lambda seed: disconnect(server.port, seed), range(-WARM_UP, 0)))
                 system.wait_until(gauges.nothing_runs, 30, "nothing runs after the warm-up")
-                self.check_alone(server, gauges, range(half))
+                self.check_alone(server, gauges, range(alone))
                 before = process(pid)
-                list(pool.map(lambda seed: disconnect(server.port, seed), range(half, options.count)))
+                list(pool.map(lambda seed: disconnect(server.port, seed), range(alone, options.count)))
             system.wait_until(gauges.nothing_runs, 30, "nothing runs")
             system.wait_until(lambda: gauges.read()["echelon_http_connections"] == 1, 30, "only this connection is left")
             after = process(pid)
-            grown = (after["bytes"] - before["bytes"]) / (options.count - half)
-            print(f"{options.count - half} clients left {NUM_AT_ONCE} at a time: from {before} to {after}, "
+            grown = (after["bytes"] - before["bytes"]) / (options.count - alone)
+            print(f"{options.count - alone} clients left {NUM_AT_ONCE} at a time: from {before} to {after}, "
                   f"{grown:+.0f} bytes each", flush=True)
             self.assertEqual(after["descriptors"], before["descriptors"])
             self.assertEqual(after["threads"], before["threads"])

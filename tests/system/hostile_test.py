@@ -114,7 +114,7 @@ class Hostile(unittest.TestCase):
         self.assertNotIn("[error]", server.log())
 
     def test_hostile_requests(self):
-        arguments = ["--max-num-seqs", 2 * NUM_CANARIES, "--max-model-len", 256]
+        arguments = ["--max-num-seqs", 2 * NUM_CANARIES, "--max-model-len", 256, "--num-kv-blocks", 512]
         with system.Server("smollm2", arguments=arguments) as server:
             server.wait_ready(300)
             pid = server.rank_pid(0)
