@@ -134,6 +134,7 @@ void serve_front_end(const std::shared_ptr<const ModelInfo>& model, Shared& shar
   ServerOptions options;
   options.port = 0;
   options.max_connections = kIdle + kOpenStreams + 64;
+  options.connections_per_address = 0;
   options.idle_timeout = std::chrono::minutes(10);
   FrontEnd front(options, engine);
   front.start();

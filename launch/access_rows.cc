@@ -15,6 +15,7 @@ constexpr size_t kMaxApiKeys = 1024;
 constexpr size_t kMaxListeners = 64;
 constexpr size_t kMaxOrigins = 64;
 constexpr int64_t kMaxPerMinute = 1'000'000'000'000;
+constexpr int64_t kMaxConnections = 1'000'000;
 
 std::string quoted_list(const std::vector<std::string>& texts) {
   std::vector<std::string> out;
@@ -121,6 +122,15 @@ std::vector<OptionRow> access_rows(ServeOptions& options) {
                .value_name = "N",
                .help = "likewise tokens of prompts and answers; tokens=N in the file; 0: any"},
               options.limit_tokens_per_min, {0, kMaxPerMinute}),
+      integer({.name = "max-connections",
+               .value_name = "N",
+               .help = "connections at once; the next is told 503; open files (ulimit -n) may allow fewer"},
+              options.max_connections, {1, kMaxConnections}),
+      integer({.name = "max-connections-per-address",
+               .value_name = "N",
+               .help = "those of one address (IPv6: of a /64 network); the next is told 429; 0, any: when all clients "
+                       "come through a proxy"},
+              options.max_connections_per_address, {0, kMaxConnections}),
       cors_row(options),
       text(
           {.name = "request-log",

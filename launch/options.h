@@ -15,20 +15,22 @@ enum class ComputeChoice { automatic, int8, bf16, f32 };
 
 /// What `serve` was asked to do. A 0 that means "choose" says so; everything else is in range when parse_serve made it.
 struct ServeOptions {
-  std::string model;                      ///< GGUF file, Hugging Face folder or name in a Hugging Face cache folder
-  std::string served_model_name;          ///< empty: from the model's path
-  std::string host = "127.0.0.1";         ///< address the HTTP server binds
-  int port = 8000;                        ///< 0: any free port
-  std::vector<std::string> listen;        ///< in place of host and port; empty: those
-  std::string tls_cert, tls_key;          ///< PEM files; empty: no TLS
-  std::vector<std::string> api_keys;      ///< in clear
-  std::string api_key_file;               ///< empty: none
-  int64_t limit_requests_per_min = 0;     ///< of each key; 0: any
-  int64_t limit_tokens_per_min = 0;       ///< likewise, of prompts and answers
-  std::string request_log;                ///< file of a line for each request; empty: none
-  bool request_log_text = false;          ///< bodies, too
-  std::vector<std::string> cors_origins;  ///< pages that may ask; "*": any
-  std::string batch_dir;                  ///< files and batches are kept here; empty: there are none
+  std::string model;                          ///< GGUF file, Hugging Face folder or name in a Hugging Face cache folder
+  std::string served_model_name;              ///< empty: from the model's path
+  std::string host = "127.0.0.1";             ///< address the HTTP server binds
+  int port = 8000;                            ///< 0: any free port
+  std::vector<std::string> listen;            ///< in place of host and port; empty: those
+  std::string tls_cert, tls_key;              ///< PEM files; empty: no TLS
+  std::vector<std::string> api_keys;          ///< in clear
+  std::string api_key_file;                   ///< empty: none
+  int64_t limit_requests_per_min = 0;         ///< of each key; 0: any
+  int64_t limit_tokens_per_min = 0;           ///< likewise, of prompts and answers
+  int64_t max_connections = 1024;             ///< at once
+  int64_t max_connections_per_address = 512;  ///< 0: any
+  std::string request_log;                    ///< file of a line for each request; empty: none
+  bool request_log_text = false;              ///< bodies, too
+  std::vector<std::string> cors_origins;      ///< pages that may ask; "*": any
+  std::string batch_dir;                      ///< files and batches are kept here; empty: there are none
   int64_t batch_disk_bytes = int64_t{10} << 30;  ///< of them together
   int batch_running = 0;                         ///< their choices in the engine at once; 0: an eighth of max_num_seqs
   bool require_api_key = true;                   ///< a key is made when others reach the server and none is given

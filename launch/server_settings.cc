@@ -26,6 +26,8 @@ ServerOptions server_options(const ServeOptions& options) {
   server.request_log = options.request_log;
   server.request_log_text = options.request_log_text;
   server.allowed_origins = options.cors_origins;
+  server.max_connections = static_cast<size_t>(options.max_connections);
+  server.connections_per_address = static_cast<size_t>(options.max_connections_per_address);
   server.limit_requests_per_min = options.limit_requests_per_min;
   server.limit_tokens_per_min = options.limit_tokens_per_min;
   server.batch_dir = options.batch_dir;

@@ -3,6 +3,7 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -28,6 +29,11 @@ asio::awaitable<Handshake> Connection::shake_hands() {
                            ERR_GET_REASON(static_cast<unsigned long>(error.value())) == SSL_R_HTTP_REQUEST;
   tls_.reset();
   co_return speaks_http ? Handshake::spoke_http : Handshake::failed;
+}
+
+bool Connection::has_ended() {
+  pollfd state{.fd = plain_.socket().native_handle(), .events = POLLRDHUP, .revents = 0};
+  return !plain_.socket().is_open() || ::poll(&state, 1, 0) != 0;
 }
 
 size_t Connection::write_now(std::string_view bytes) {

@@ -36,6 +36,9 @@ class Connection {
   void expires_never() { plain_.expires_never(); }
   void close() { plain_.close(); }
 
+  /// The other side sends nothing more, or the connection is broken; bytes that were not read do not hide it.
+  bool has_ended();
+
   /// The handshake of TLS; without TLS it is done. When the client spoke HTTP instead, what follows goes in clear.
   boost::asio::awaitable<Handshake> shake_hands();
   /// Says goodbye in TLS, where there is one, and shuts the socket down. The deadline bounds it.

@@ -72,6 +72,19 @@ std::string peer_text(const StreamSocket& socket) {
   return peer.protocol().family() == AF_UNIX ? "unix" : tcp_endpoint(peer).address().to_string();
 }
 
+std::string peer_network(const StreamSocket& socket) {
+  constexpr size_t kNetworkBytes = 8;
+  boost::system::error_code error;
+  const Generic::endpoint peer = socket.remote_endpoint(error);
+  if (error || peer.protocol().family() == AF_UNIX) return "";
+  const asio::ip::address address = tcp_endpoint(peer).address();
+  if (address.is_v4()) return address.to_string();
+  if (address.to_v6().is_v4_mapped())
+    return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).to_string();
+  const auto bytes = address.to_v6().to_bytes();
+  return std::string(bytes.begin(), bytes.begin() + kNetworkBytes);
+}
+
 Listener::Listener(asio::any_io_executor executor, ListenAddress address)
     : acceptor_(std::move(executor)), address_(std::move(address)) {
   if (address_.is_unix()) remove_stale(address_);

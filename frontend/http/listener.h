@@ -20,6 +20,10 @@ bool is_local(const ListenAddress& address);
 /// Who is at the other end: an address, or "unix". Empty when the connection has gone.
 std::string peer_text(const StreamSocket& socket);
 
+/// What stands for who is at the other end when connections are counted: an IPv4 address, or the /64 network of an IPv6
+/// one, all of whose addresses one host may have. Empty: a Unix-domain socket, or the connection has gone.
+std::string peer_network(const StreamSocket& socket);
+
 /// Owns the file of a Unix-domain socket.
 class Listener {
  public:

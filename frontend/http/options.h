@@ -29,8 +29,9 @@ struct ServerOptions {
   int batch_running = 32;                    ///< choices of batches in the engine at once
   int64_t batch_disk_bytes = 10ll << 30;     ///< of all files and results together
 
-  size_t max_connections = 1024;         ///< beyond: 503 and close
-  size_t header_bytes = 32 << 10;        ///< request line and fields; beyond: 431
+  size_t max_connections = 1024;         ///< beyond, and where the process may not open so many files: 503 and close
+  size_t connections_per_address = 512;  ///< of TCP (IPv6: of a /64 network); beyond: 429 and close; 0: any
+  size_t header_bytes = 32 << 10;        ///< request line and fields, and likewise extensions of chunks; beyond: 431
   size_t target_bytes = 8 << 10;         ///< beyond: 414
   size_t body_bytes = 32 << 20;          ///< beyond: 413
   size_t file_bytes = 100 << 20;         ///< of an upload, with its form; beyond: 413

@@ -13,7 +13,9 @@
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <random>
+#include <utility>
 
+#include "frontend/http/open_files.h"
 #include "frontend/http/session.h"
 #include "frontend/refusals.h"
 #include "kernels/base/check.h"
@@ -25,7 +27,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr size_t kMaxRefusingConnections = 64;  ///< told "503"; beyond them a connection is closed without a word
 constexpr auto kAcceptPause = std::chrono::milliseconds(50);  ///< after a failed accept (no file descriptors left)
 constexpr auto kCloseDeadline = std::chrono::seconds(10);     ///< sessions end within it once they are closed
 constexpr auto kPollPeriod = std::chrono::milliseconds(2);
@@ -38,6 +39,12 @@ uint64_t random_salt() {
 ServerOptions checked(ServerOptions options) {
   if (options.threads < 1 || options.threads > 256 || options.text_threads < 1 || options.text_threads > 256)
     throw Error(Part::frontend, "the number of http threads must be between 1 and 256");
+  const size_t room = room_for_connections(options.max_connections);
+  if (room < options.max_connections) {
+    log::warn("http: at most {} connections instead of {}: the limit of open files (ulimit -n) allows no more", room,
+              options.max_connections);
+    options.max_connections = room;
+  }
   return options;
 }
 
@@ -88,15 +95,18 @@ std::vector<ListenAddress> HttpServer::addresses() const {
 asio::awaitable<void> HttpServer::accept_loop(Listener& listener) {
   constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
   asio::steady_timer pause(accept_strand_);
+  boost::system::error_code last_error;
   for (;;) {  // ends when the acceptor is closed
     auto [error, socket] = co_await listener.acceptor().async_accept(asio::make_strand(io_), kAwait);
     if (!listener.acceptor().is_open() || error == asio::error::operation_aborted) co_return;
     if (error) {
-      log::warn("http: cannot accept a connection: {}", error.message());
+      if (error != last_error) log::warn("http: cannot accept connections: {}; trying again", error.message());
+      last_error = error;
       pause.expires_after(kAcceptPause);
       co_await pause.async_wait(kAwait);
       continue;
     }
+    if (std::exchange(last_error, {})) log::warn("http: connections are accepted again");
     admit(listener, std::move(socket));
   }
 }
@@ -108,21 +118,26 @@ void HttpServer::admit(const Listener& listener, StreamSocket socket) {
     socket.set_option(asio::socket_base::send_buffer_size(state_.options.socket_send_bytes), ignored);
   const auto tls = listener.address().is_unix() ? nullptr : tls_.current();
   state_.metrics.connections_accepted.fetch_add(1);
-  size_t num_open = 0;
-  {
-    const std::lock_guard lock(state_.mutex);
-    num_open = state_.sessions.size();
+  Admission::Ticket ticket = state_.admission.admit(peer_network(socket));
+  const Admission::Verdict verdict = ticket.verdict();
+  if (verdict != Admission::Verdict::serve) state_.metrics.connections_refused.fetch_add(1);
+  if (verdict == Admission::Verdict::drop) return;  // closes the socket
+  const auto session = std::make_shared<Session>(std::move(socket), tls.get(), state_, std::move(ticket));
+  const ServerOptions& options = state_.options;
+  if (verdict == Admission::Verdict::serve) {
+    session->start();
+  } else if (verdict == Admission::Verdict::too_many) {
+    session->start_refusing(unavailable(
+        fmt::format("all {} connections are in use; try again", options.max_connections), "too_many_connections", 1));
+  } else {
+    RequestError error = http_refusal(429,
+                                      fmt::format("{} connections from your address are open, and it may have no more",
+                                                  options.connections_per_address),
+                                      "too_many_connections");
+    error.type = "requests";
+    error.retry_after_s = 1;
+    session->start_refusing(std::move(error));
   }
-  if (num_open < state_.options.max_connections) {
-    std::make_shared<Session>(std::move(socket), tls.get(), state_)->start();
-    return;
-  }
-  state_.metrics.connections_refused.fetch_add(1);
-  if (num_open >= state_.options.max_connections + kMaxRefusingConnections) return;  // closes the socket
-  std::make_shared<Session>(std::move(socket), tls.get(), state_)
-      ->start_refusing(
-          unavailable(fmt::format("all {} connections are in use; try again", state_.options.max_connections),
-                      "too_many_connections", 1));
 }
 
 bool HttpServer::wait_idle(std::chrono::milliseconds timeout) const {

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "frontend/http/admission.h"
 #include "frontend/http/message.h"
 #include "frontend/http/options.h"
 #include "frontend/metrics/http_metrics.h"
@@ -17,7 +18,11 @@ class Session;
 
 struct ServerState {
   ServerState(ServerOptions server_options, RequestHandler& request_handler, HttpMetrics& http_metrics, uint64_t salt)
-      : options(std::move(server_options)), handler(request_handler), metrics(http_metrics), id_salt(salt) {}
+      : options(std::move(server_options)),
+        handler(request_handler),
+        metrics(http_metrics),
+        id_salt(salt),
+        admission(options.max_connections, options.connections_per_address) {}
 
   const ServerOptions options;
   RequestHandler& handler;
@@ -26,6 +31,7 @@ struct ServerState {
   std::atomic<uint64_t> body_bytes{0};  ///< held by all connections
   std::atomic<uint64_t> next_request{1};
   const uint64_t id_salt;  ///< makes ids of two servers differ
+  Admission admission;
 
   std::mutex mutex;  ///< guards sessions
   std::unordered_map<const Session*, std::weak_ptr<Session>> sessions;

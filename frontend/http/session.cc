@@ -9,6 +9,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -18,6 +19,7 @@
 #include <ctime>
 
 #include "frontend/http/framing.h"
+#include "frontend/http/header_scan.h"
 #include "frontend/refusals.h"
 #include "kernels/base/log.h"
 
@@ -33,6 +35,8 @@ constexpr size_t kReadBytes = 16 << 10;              ///< asked of the socket at
 constexpr size_t kIdleReadBytes = 1 << 10;           ///< likewise, of a connection that may be idle for long
 constexpr size_t kSlowestBytesPerSecond = 64 << 10;  ///< a large body may take size / this longer
 constexpr int kMaxLingerReads = 4096;                ///< 64 MiB
+/// How often a client that is not read from is looked at: whether it has left.
+constexpr auto kLookPeriod = std::chrono::milliseconds(50);
 
 std::string http_date() {
   std::time_t now = std::time(nullptr);
@@ -60,15 +64,17 @@ std::string field_value(const RequestHeader& header, Name name) {
 
 }  // namespace
 
-Session::Session(StreamSocket socket, asio::ssl::context* tls, ServerState& state)
+Session::Session(StreamSocket socket, asio::ssl::context* tls, ServerState& state, Admission::Ticket ticket)
     : stream_(std::move(socket), tls),
       buffer_(state.options.header_bytes + state.options.pipelined_bytes + kReadBytes),
       state_(state),
+      ticket_(std::move(ticket)),
       peer_(peer_text(stream_.socket())) {
   state_.metrics.connections.fetch_add(1);
 }
 
 Session::~Session() {
+  ticket_.reset();  // before it counts as closed
   state_.metrics.connections.fetch_sub(1);
   const std::lock_guard lock(state_.mutex);
   state_.sessions.erase(this);
@@ -160,20 +166,69 @@ asio::awaitable<bool> Session::wait_for_first_byte() {
   co_return !error;
 }
 
+asio::awaitable<bool> Session::read_header(RequestParser& parser, Incoming& incoming) {
+  HeaderScan scan;
+  stream_.expires_after(state_.options.header_timeout);
+  for (;;) {  // at most header_bytes, header_timeout
+    const auto bytes = buffer_.cdata();
+    const auto result = scan.next({static_cast<const char*>(bytes.data()), bytes.size()});
+    if (result == HeaderScan::Result::refused) incoming.error = malformed(scan.fault());
+    if (!incoming.error && scan.end() > state_.options.header_bytes)
+      incoming.error = header_too_long(scan.line_complete(), state_.options);
+    if (incoming.error) co_return false;
+    if (result == HeaderScan::Result::complete) break;
+    const auto [error, count] = co_await stream_.async_read_some(buffer_.prepare(kReadBytes), kAwait);
+    buffer_.commit(count);
+    if (error) co_return false;
+  }
+  buffer_.consume(scan.begin());
+  parser.header_limit(static_cast<std::uint32_t>(state_.options.header_bytes));
+  parser.body_limit(boost::none);  // it depends on the header
+  beast::error_code error;
+  buffer_.consume(parser.put(buffer_.data(), error));
+  if (error) incoming.error = refusal_of(error, state_.options, 0);
+  co_return !error;
+}
+
+asio::awaitable<bool> Session::read_body(RequestParser& parser, const HttpRequest& request, Incoming& incoming,
+                                         BodyReservation& reservation) {
+  const size_t body_limit = state_.handler.body_limit(request), length = parser.content_length().value_or(0);
+  if (length > body_limit) {
+    incoming.error = refusal_of(http::error::body_limit, state_.options, body_limit);
+    co_return false;
+  }
+  ChunkExtensions extensions(state_.options.header_bytes);
+  auto on_chunk = [&](uint64_t, std::string_view text, beast::error_code& error) { error = extensions.add(text); };
+  parser.on_chunk_header(on_chunk);
+  parser.body_limit(body_limit);
+  parser.eager(true);  // all chunks that came at a time: with a turn of the loop for each a byte costs microseconds
+  stream_.expires_after(state_.options.body_timeout + std::chrono::seconds(length / kSlowestBytesPerSecond));
+  if (expects_continue(parser.get().base()) && !parser.is_done()) {
+    const std::string line = "HTTP/1.1 100 Continue\r\n\r\n";
+    const auto [error, count] = co_await asio::async_write(stream_, asio::buffer(line), kAwait);
+    if (error) co_return false;
+    state_.metrics.count_response(100);
+  }
+  while (!parser.is_done()) {  // at most body_limit, body_timeout
+    const auto [error, count] = co_await http::async_read_some(stream_, buffer_, parser, kAwait);
+    if (error) {
+      incoming.error = refusal_of(error, state_.options, body_limit);
+      co_return false;
+    }
+    if (!reservation.grow_to(parser.get().body().size())) {
+      incoming.error = unavailable("too many large requests at once; try again", "overloaded", 1);
+      co_return false;
+    }
+  }
+  co_return true;
+}
+
 asio::awaitable<Session::Incoming> Session::read_request(BodyReservation& reservation) {
   Incoming incoming;
   if (!co_await wait_for_first_byte()) co_return incoming;
-
-  http::request_parser<http::string_body> parser;
-  parser.header_limit(static_cast<std::uint32_t>(state_.options.header_bytes));
-  parser.body_limit(boost::none);  // it depends on the header
-  stream_.expires_after(state_.options.header_timeout);
-  const auto [header_error, header_count] = co_await http::async_read_header(stream_, buffer_, parser, kAwait);
+  RequestParser parser;
+  if (!co_await read_header(parser, incoming)) co_return incoming;
   const auto& header = parser.get();
-  if (header_error) {
-    incoming.error = refusal_of(header_error, !header.target().empty(), state_.options, 0);
-    co_return incoming;
-  }
   incoming.version = header.version();
   incoming.keep_alive = header.keep_alive();
   incoming.is_head = header.method() == http::verb::head;
@@ -190,36 +245,12 @@ asio::awaitable<Session::Incoming> Session::read_request(BodyReservation& reserv
   request.asks_preflight = header.find(http::field::access_control_request_method) != header.end();
   const auto path = path_of(header.target());
   if (!path) {
-    incoming.error = http_refusal(400, "malformed request target", "bad_http_request");
+    incoming.error = malformed("its target is neither a path nor an http URL");
     co_return incoming;
   }
   request.path = incoming.path = *path;
   request.query = query_of(header.target());
-
-  const size_t body_limit = state_.handler.body_limit(request), length = parser.content_length().value_or(0);
-  if (length > body_limit) {
-    incoming.error = refusal_of(http::error::body_limit, true, state_.options, body_limit);
-    co_return incoming;
-  }
-  parser.body_limit(body_limit);
-  stream_.expires_after(state_.options.body_timeout + std::chrono::seconds(length / kSlowestBytesPerSecond));
-  if (expects_continue(header.base()) && !parser.is_done()) {
-    const std::string line = "HTTP/1.1 100 Continue\r\n\r\n";
-    const auto [error, count] = co_await asio::async_write(stream_, asio::buffer(line), kAwait);
-    if (error) co_return incoming;
-    state_.metrics.count_response(100);
-  }
-  while (!parser.is_done()) {  // at most body_limit, body_timeout
-    const auto [error, count] = co_await http::async_read_some(stream_, buffer_, parser, kAwait);
-    if (error) {
-      incoming.error = refusal_of(error, true, state_.options, body_limit);
-      co_return incoming;
-    }
-    if (!reservation.grow_to(parser.get().body().size())) {
-      incoming.error = unavailable("too many large requests at once; try again", "overloaded", 1);
-      co_return incoming;
-    }
-  }
+  if (!co_await read_body(parser, request, incoming, reservation)) co_return incoming;
   request.body = std::move(parser.get().body());
   incoming.request = std::move(request);
   co_return incoming;
@@ -255,7 +286,8 @@ asio::awaitable<bool> Session::answer_guarded(Incoming incoming) {
   record->total_ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - record->arrival).count();
   state_.handler.finished(*record);
-  if (answer_complete_) co_return first.index() == 0 && std::get<0>(first);
+  // Who left just now is not waited for: Asio tells of the end of a stream once, and the next read would not end.
+  if (answer_complete_) co_return !client_left_ && first.index() == 0 && std::get<0>(first);
   state_.metrics.clients_left.fetch_add(1);
   log::debug("http: {}: the client left before its answer was complete", id);
   co_return false;
@@ -294,16 +326,20 @@ asio::awaitable<bool> Session::answer(Incoming incoming) {
 asio::awaitable<void> Session::watch_client() {
   co_await asio::this_coro::throw_if_cancelled(false);
   const auto cancellation = co_await asio::this_coro::cancellation_state;
+  asio::steady_timer pause(stream_.get_executor());
   // Ends with the connection, or when the answer is complete: a read may have ended (the next request is there) just
   // before it was to be cancelled, and another one would wait for bytes that the client sends only after our answer.
   while (!answer_complete_ && cancellation.cancelled() == asio::cancellation_type::none) {
-    if (buffer_.size() >= state_.options.pipelined_bytes) {
-      co_await stream_.socket().async_wait(asio::socket_base::wait_error, kAwait);
-      co_return;
+    if (buffer_.size() >= state_.options.pipelined_bytes) {  // what more there is stays unread, and the end behind it
+      if (stream_.has_ended()) co_return;
+      pause.expires_after(kLookPeriod);
+      co_await pause.async_wait(kAwait);
+      continue;
     }
     stream_.expires_never();
     const auto [error, count] = co_await stream_.async_read_some(buffer_.prepare(kReadBytes), kAwait);
     buffer_.commit(count);
+    client_left_ = error && error != asio::error::operation_aborted;
     if (error) co_return;
   }
 }

@@ -6,6 +6,8 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,7 +21,7 @@ namespace echelon {
 class Session : public std::enable_shared_from_this<Session> {
  public:
   /// The socket's executor is the session's strand. `tls` as Connection takes it. `state` must outlive the session.
-  Session(StreamSocket socket, boost::asio::ssl::context* tls, ServerState& state);
+  Session(StreamSocket socket, boost::asio::ssl::context* tls, ServerState& state, Admission::Ticket ticket);
   ~Session();
 
   /// Starts reading; the session keeps itself alive until the connection ends.
@@ -30,6 +32,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void start_refusing(RequestError error);
 
  private:
+  using RequestParser = boost::beast::http::request_parser<boost::beast::http::string_body>;
   struct Incoming {
     std::optional<HttpRequest> request;
     std::optional<RequestError> error;  ///< neither: the client has left
@@ -46,6 +49,10 @@ class Session : public std::enable_shared_from_this<Session> {
   boost::asio::awaitable<void> end();
   boost::asio::awaitable<void> refuse(Incoming incoming);  ///< with its error
   boost::asio::awaitable<Incoming> read_request(BodyReservation& reservation);
+  /// Into `parser`. False: `incoming` has the error, or the client has left.
+  boost::asio::awaitable<bool> read_header(RequestParser& parser, Incoming& incoming);
+  boost::asio::awaitable<bool> read_body(RequestParser& parser, const HttpRequest& request, Incoming& incoming,
+                                         BodyReservation& reservation);
   boost::asio::awaitable<bool> wait_for_first_byte();
   boost::asio::awaitable<bool> answer(Incoming incoming);
   boost::asio::awaitable<bool> answer_guarded(Incoming incoming);
@@ -60,9 +67,11 @@ class Session : public std::enable_shared_from_this<Session> {
   Connection stream_;
   boost::beast::flat_buffer buffer_;
   ServerState& state_;
+  std::optional<Admission::Ticket> ticket_;
   const std::string peer_;
   RequestRecord* record_ = nullptr;  ///< of the request that runs
   bool answer_complete_ = false;     ///< of the request that runs
+  bool client_left_ = false;         ///< there is nothing more to read
 };
 
 }  // namespace echelon

@@ -5,42 +5,16 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <boost/json/memory_resource.hpp>
 #include <boost/json/parse.hpp>
-#include <boost/json/parser.hpp>
 #include <cmath>
-#include <cstddef>
 #include <limits>
-#include <new>
 
 #include "frontend/refusals.h"
-#include "kernels/base/check.h"
 
 namespace echelon {
 namespace {
 
 namespace json = boost::json;
-
-/// Gives memory until a limit: a small body of brackets parses into a tree many times its size.
-class BoundedMemory final : public json::memory_resource {
- public:
-  explicit BoundedMemory(size_t limit_bytes) : left_bytes_(limit_bytes) {}
-
- private:
-  void* do_allocate(size_t bytes, size_t alignment) override {
-    if (bytes > left_bytes_) throw std::bad_alloc();
-    left_bytes_ -= bytes;
-    ECHELON_CHECK(alignment <= alignof(std::max_align_t));  // so that plain new and delete do
-    return ::operator new(bytes);
-  }
-  void do_deallocate(void* memory, size_t bytes, size_t /*alignment*/) override {  // Boost 1.81 gives keys another one
-    left_bytes_ += bytes;
-    ::operator delete(memory);
-  }
-  bool do_is_equal(const json::memory_resource& other) const noexcept override { return this == &other; }
-
-  size_t left_bytes_;
-};
 
 const json::object kNoMembers;
 
@@ -56,32 +30,6 @@ json::object number_shape(const SamplingRange& range, float usual) {
 }  // namespace
 
 double shortest(float number) { return std::stod(fmt::format("{}", number)); }
-
-RequestResult<json::object> parse_json_object(std::string_view body) {
-  json::parse_options options;
-  options.max_depth = kMaxBodyDepth;
-  json::error_code error;
-  try {
-    json::parser parser({}, options);
-    parser.reset(json::make_shared_resource<BoundedMemory>(kMaxJsonMemoryBytes));
-    const size_t read = parser.write_some(body, error);
-    if (error) {
-      return bad_request("", fmt::format("the body is not valid JSON: {} near byte {}", error.message(), read),
-                         "invalid_json");
-    }
-    const size_t rest = body.find_first_not_of(" \t\r\n", read);
-    if (rest != std::string_view::npos)
-      return bad_request("", fmt::format("the body has more than one JSON value: extra data at byte {}", rest),
-                         "invalid_json");
-    json::value value = parser.release();
-    if (!value.is_object())
-      return bad_request("", fmt::format("the body must be a JSON object, not {}", kind_name(value)), "invalid_json");
-    return std::move(value.get_object());
-  } catch (const std::bad_alloc&) {
-    return bad_request("", fmt::format("the body's JSON takes more than {} MiB", kMaxJsonMemoryBytes >> 20),
-                       "json_too_large");
-  }
-}
 
 std::string_view kind_name(const json::value& value) {
   switch (value.kind()) {

@@ -23,8 +23,9 @@ namespace echelon {
 inline constexpr size_t kMaxBodyDepth = 64;
 inline constexpr size_t kMaxJsonMemoryBytes = size_t{256} << 20;  ///< of one parsed body: "[[],[],..." grows tenfold
 
-/// The body of a request as a JSON object. 400 for anything else, with the place where it went wrong.
-RequestResult<boost::json::object> parse_json_object(std::string_view body);
+/// The body of a request as a JSON object. 400 for anything else, with the place where it went wrong; also where an
+/// object has a name twice, of which parsers take one or the other; unless `takes_last`.
+RequestResult<boost::json::object> parse_json_object(std::string_view body, bool takes_last = false);
 
 /// What a value is, for messages: "a string", "an array".
 std::string_view kind_name(const boost::json::value& value);

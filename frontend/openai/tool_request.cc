@@ -174,7 +174,7 @@ json::object read_arguments(JsonReader& reader, std::string_view name) {
   std::string text;
   reader.read(name, text);
   if (text.empty()) return {};
-  const auto object = parse_json_object(text);
+  const auto object = parse_json_object(text, true);  // a model wrote it
   if (object.has_value()) return *object;
   reader.fail(name, fmt::format("{} must be a JSON object, as text", reader.full_name(name)));
   return {};

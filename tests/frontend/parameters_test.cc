@@ -19,13 +19,15 @@ namespace json = boost::json;
 using testing::kSmallContext;
 using testing::small_model;
 
-/// A whole body with one more member.
+/// `usual` and `member`, which may be of the same name: then it takes its place.
+std::string body_with(std::string_view usual, std::string_view member) {
+  const bool replaces = member.substr(0, member.find(':')) == usual.substr(0, usual.find(':'));
+  return fmt::format("{{{}{}{}}}", replaces ? "" : usual, replaces || member.empty() ? "" : ",", member);
+}
 std::string chat_with(std::string_view member) {
-  return fmt::format(R"({{"messages":[{{"role":"user","content":"hello"}}]{}{}}})", member.empty() ? "" : ",", member);
+  return body_with(R"("messages":[{"role":"user","content":"hello"}])", member);
 }
-std::string completion_with(std::string_view member) {
-  return fmt::format(R"({{"prompt":"hello"{}{}}})", member.empty() ? "" : ",", member);
-}
+std::string completion_with(std::string_view member) { return body_with(R"("prompt":"hello")", member); }
 
 RequestResult<AnswerSetup> chat(std::string_view member) { return prepare_chat(chat_with(member), small_model()); }
 RequestResult<AnswerSetup> completion(std::string_view member) {

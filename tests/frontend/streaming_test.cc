@@ -72,6 +72,24 @@ TEST_F(Streaming, AClientThatLeavesIsCancelled) {
   EXPECT_TRUE(becomes_true([&] { return front_->http_metrics().connections.load() == 0; }));
 }
 
+TEST_F(Streaming, AClientThatLeavesWhenItsAnswerEndsIsNotWaitedFor) {
+  engine_.token_delay_us = 50;
+  ServerOptions options;
+  options.idle_timeout = 1h;
+  start(options);
+  std::mt19937 random(1);
+  for (int i = 0; i < 2000; ++i) {
+    HttpClient client(port_);
+    client.send(post_text("/v1/completions", R"({"prompt":[5],"max_tokens":2})"));
+    const auto leaves = std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 500);
+    while (std::chrono::steady_clock::now() < leaves) {
+    }
+    client.end_sending();
+    ASSERT_NO_THROW(client.rest()) << "client " << i;  // to the end of the connection
+  }
+  EXPECT_TRUE(becomes_true([&] { return front_->http_metrics().connections.load() == 0; }));
+}
+
 TEST_F(Streaming, AStoppedChoiceIsStoppedInTheEngine) {
   engine_.fixed_tokens = {'a', 'b', 'S', 'T', 'c'};
   engine_.token_delay_us = 500;
@@ -133,6 +151,51 @@ TEST_F(Streaming, ASilentStreamGetsComments) {
   ASSERT_TRUE(client.wait_for(": keep-alive\n\n"));
   engine_.paused = false;
   EXPECT_EQ(text_of(stream_data(client.response()->body)), scripted_text({5}, 0, 4));
+}
+
+/// A line of an event: a name of ours, or one JSON value.
+void check_line(std::string_view line) {
+  if (line.empty() || line == "data: [DONE]") return;
+  if (line.starts_with("event: ")) {
+    EXPECT_EQ(line.find_first_not_of("abcdefghijklmnopqrstuvwxyz_.", 7), std::string_view::npos) << line;
+    return;
+  }
+  ASSERT_TRUE(line.starts_with("data: ")) << line;
+  boost::system::error_code error;
+  json::parse(line.substr(6), error);
+  EXPECT_FALSE(error) << line;
+}
+
+TEST_F(Streaming, EventsAreLinesOfJsonWhateverTheText) {
+  for (const std::string_view text :
+       {std::string_view("\n\n"), std::string_view("\r\n\r\r\n"), std::string_view("\0\x1b\x7f\b\f", 5),
+        std::string_view("data: [DONE]\n\ndata: {}\n\nevent: x\n: y\nid: 1\nretry: 1\n"), std::string_view("\"\\\\n\\"),
+        std::string_view("\xe2\x80\xa8\xe2\x80\xa9\xc2\x85\xef\xbb\xbf"),
+        std::string_view("\xff\xed\xa0\x80\xc0\x8a\xe2\x80")}) {
+    for (const char c : text) engine_.fixed_tokens.push_back(static_cast<unsigned char>(c));
+  }
+  start();
+  constexpr std::string_view kChat = R"("messages":[{"role":"user","content":"a"}],"max_tokens":300,"stream":true})";
+  const std::pair<const char*, std::string> requests[] = {
+      {"/v1/completions", R"({"prompt":"a","max_tokens":300,"stream":true,"logprobs":3,"echo":true})"},
+      {"/v1/completions", R"({"prompt":"\r\n\u0000\u2028","max_tokens":300,"stream":true,"echo":true,"stop":"\n: "})"},
+      {"/v1/chat/completions", "{" + std::string(kChat)},
+      {"/v1/chat/completions", R"({"logprobs":true,"top_logprobs":3,)" + std::string(kChat)},
+      {"/v1/messages", R"({"model":"small",)" + std::string(kChat)},
+      {"/v1/responses", R"({"input":"a","max_output_tokens":300,"stream":true})"}};
+  for (const auto& [path, body] : requests) {
+    SCOPED_TRACE(path);
+    const auto response = testing::ask(port_, post_text(path, body));
+    ASSERT_EQ(response.status, 200) << response.body;
+    EXPECT_EQ(response.body.find('\r'), std::string::npos);
+    EXPECT_GT(response.body.size(), 2000u);
+    for (size_t begin = 0; begin < response.body.size();) {
+      const size_t end = response.body.find('\n', begin);
+      ASSERT_NE(end, std::string::npos);
+      check_line(std::string_view(response.body).substr(begin, end - begin));
+      begin = end + 1;
+    }
+  }
 }
 
 TEST_F(Streaming, AFailureEndsTheStreamWithAnErrorEvent) {
