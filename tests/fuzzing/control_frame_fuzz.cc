@@ -62,7 +62,7 @@ std::vector<std::string> seeds() {
   raw += as_text(encode_frame({.kind = MessageKind::plan, .number = 3, .payload = {std::byte{7}}}, kJob));
   std::string large("\x40\x05\x18\x01");
   large.resize(100, 'x');
-  return {raw, std::string("\x01\x05\xff\x00payload", 11), large};
+  return {raw, bytes_of_literal("\x01\x05\xff\x00payload"), large};
 }
 
 const Target target("control_frame", run, seeds, {"ECTL"});

@@ -61,6 +61,13 @@ void write_current() {
   std::fprintf(stderr, "fuzz_replay: the input is in ./fuzz-finding (%zu bytes)\n", current.size());
 }
 
+/// In memory of just that size, so that a sanitizer sees a byte that is read behind the end.
+void run(const Target& target, const std::string& input) {
+  current = input;
+  const std::vector<char> exact(input.begin(), input.end());
+  target.run({exact.data(), exact.size()});
+}
+
 /// One to four changes: bytes, words of the target, pieces moved, cut or taken from another input.
 std::string mutate(std::string text, const Target& target, const std::vector<std::string>& others,
                    std::mt19937_64& random) {
@@ -106,10 +113,9 @@ void replay(const Target& target, const Options& options) {
     std::sort(files.begin(), files.end());
     for (const auto& file : files) inputs.push_back(read_file(file));
   }
-  for (const std::string& input : inputs) target.run(current = input);
+  for (const std::string& input : inputs) run(target, input);
   std::mt19937_64 random(options.seed);
-  for (int i = 0; i < options.runs; ++i)
-    target.run(current = mutate(inputs[random() % inputs.size()], target, inputs, random));
+  for (int i = 0; i < options.runs; ++i) run(target, mutate(inputs[random() % inputs.size()], target, inputs, random));
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   fmt::print("{:16} {} seeds, {} regressions, {} mutations: {:.1f} s\n", target.name, inputs.size() - files.size(),
              files.size(), options.runs, seconds.count());

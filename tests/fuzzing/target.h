@@ -60,6 +60,12 @@ class Pieces {
   std::string_view rest_;
 };
 
+/// All bytes of a literal, zeros too.
+template <size_t N>
+std::string bytes_of_literal(const char (&text)[N]) {
+  return {text, N - 1};
+}
+
 inline std::span<const std::byte> as_bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
 inline std::string as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
