@@ -132,22 +132,28 @@ ByteClasses::ByteClasses(const std::vector<Expression>& nodes) {
   for (const Expression& node : nodes) {
     if (node.kind == Expression::Kind::bytes) sets.insert(node.bytes);
   }
-  for (const ByteSet& set : sets) {  // what is inside and what is outside of it goes apart
-    std::map<std::pair<uint8_t, bool>, uint8_t> split;
-    for (int byte = 0; byte < 256; ++byte) {
-      const std::pair key(class_of_[static_cast<size_t>(byte)], set.contains(static_cast<uint8_t>(byte)));
-      class_of_[static_cast<size_t>(byte)] = split.try_emplace(key, static_cast<uint8_t>(split.size())).first->second;
+  for (const ByteSet& set : sets) {             // what is inside and what is outside of it goes apart
+    std::array<std::array<int, 2>, 256> split;  // [class][inside]: its new number; -1: none yet
+    split.fill({-1, -1});
+    num_classes_ = 0;
+    for (size_t byte = 0; byte < class_of_.size(); ++byte) {
+      int& number = split[class_of_[byte]][set.contains(static_cast<uint8_t>(byte)) ? 1 : 0];
+      if (number < 0) number = num_classes_++;
+      class_of_[byte] = static_cast<uint8_t>(number);
     }
-    num_classes_ = static_cast<int>(split.size());
   }
 }
 
 std::vector<uint8_t> ByteClasses::classes_of(const ByteSet& set) const {
-  std::set<uint8_t> classes;
-  for (int byte = 0; byte < 256; ++byte) {
-    if (set.contains(static_cast<uint8_t>(byte))) classes.insert(class_of_[static_cast<size_t>(byte)]);
+  ByteSet classes;
+  for (size_t byte = 0; byte < class_of_.size(); ++byte) {
+    if (set.contains(static_cast<uint8_t>(byte))) classes.insert(class_of_[byte]);
   }
-  return {classes.begin(), classes.end()};
+  std::vector<uint8_t> list;
+  for (int number = 0; number < num_classes_; ++number) {
+    if (classes.contains(static_cast<uint8_t>(number))) list.push_back(static_cast<uint8_t>(number));
+  }
+  return list;
 }
 
 int32_t Nfa::add_state() {

@@ -50,7 +50,7 @@ SamplingParams get_sampling(WireReader& in) {
   p.seed = in.get<uint64_t>("seed");
   p.max_tokens = in.get<int>("max_tokens");
   p.min_tokens = in.get<int>("min_tokens");
-  p.ignore_eos = in.get<uint8_t>("ignore_eos") != 0;
+  p.ignore_eos = in.get_flag("ignore_eos");
   p.stop_token_ids = in.get_all<TokenId>("stop_token_ids");
   p.allowed_token_ids = in.get_all<TokenId>("allowed_token_ids");
   const uint32_t num_biases = in.get_count("logit_bias", kMaxLogitBiases);
@@ -280,7 +280,7 @@ StepResult decode_step_result(std::span<const std::byte> bytes) {
     if (bits > kAllResultBits || ((bits & kHasVector) != 0 && row.pooled.empty()))
       throw WireError("result row says what it has in a way that none does");
     row.token.token = in.get<TokenId>("token");
-    if (in.get<uint8_t>("has logprob") != 0) row.token.logprob = get_logprob(in);
+    if (in.get_flag("has logprob")) row.token.logprob = get_logprob(in);
     const uint32_t num_prompt = in.get_count("prompt logprobs", bytes.size());
     for (uint32_t j = 0; j < num_prompt; ++j) row.prompt_logprobs.push_back(get_logprob(in));
     result.rows.push_back(std::move(row));

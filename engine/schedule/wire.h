@@ -64,6 +64,12 @@ class WireReader {
     rest_ = rest_.subspan(sizeof(T));
     return value;
   }
+  /// What put<uint8_t>(bool) wrote; throws WireError for another byte.
+  bool get_flag(const char* field) {
+    const auto byte = get<uint8_t>(field);
+    if (byte > 1) throw WireError(std::string("message field ") + field + " is neither 0 nor 1");
+    return byte == 1;
+  }
   /// A count that lies in [0, most]; throws WireError otherwise.
   uint32_t get_count(const char* field, uint64_t most) {
     const auto count = get<uint32_t>(field);

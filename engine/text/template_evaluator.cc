@@ -232,7 +232,7 @@ Value Evaluator::call_macro(const Macro& called, const Arguments& arguments) {
   charge(parameters.size() * (arguments.named.size() + 1) / kNamesPerStep);
   for (const auto& [name, value] : arguments.named) {
     const auto left = parameters.begin() + static_cast<std::ptrdiff_t>(arguments.positional.size());
-    const bool known = std::any_of(left, parameters.end(), [&](const auto& p) { return p.name == name; });
+    const bool known = std::any_of(left, parameters.end(), [&name = name](const auto& p) { return p.name == name; });
     if (!known) fail(fmt::format("macro '{}' takes no keyword argument '{}'", macro.name, name));
   }
   const Scope* home = scope_;

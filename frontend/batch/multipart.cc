@@ -4,16 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/beast/core/string.hpp>
 #include <map>
 
 #include "engine/text/utf8.h"
+#include "frontend/iequals.h"
 #include "frontend/refusals.h"
 
 namespace echelon {
 namespace {
-
-using boost::beast::iequals;
 
 constexpr size_t kMaxBoundaryBytes = 70;  ///< RFC 2046, 5.1.1
 constexpr std::string_view kLineEnd = "\r\n";

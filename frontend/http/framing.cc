@@ -5,19 +5,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/beast/core/string.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/url/authority_view.hpp>
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
 
+#include "frontend/iequals.h"
 #include "frontend/refusals.h"
 
 namespace echelon {
 namespace {
 
 namespace http = boost::beast::http;
-using boost::beast::iequals;
 
 RequestError bad(std::string message) { return http_refusal(400, std::move(message), "bad_http_request"); }
 

@@ -198,7 +198,7 @@ std::span<const std::string_view> ignored_parameters() { return kIgnored; }
 void refuse_unsupported(JsonReader& reader, bool is_chat, int num_choices) {
   for (const auto& [name, neutral, chats_have_it] : kUnsupported) {
     if (is_chat && chats_have_it) continue;
-    const json::value* value = reader.find_shaped(name, [&] { return neutral_shape(neutral); });
+    const json::value* value = reader.find_shaped(name, [neutral = neutral] { return neutral_shape(neutral); });
     if (value == nullptr || asks_for_nothing(*value, neutral, num_choices)) continue;
     reader.fail(name, fmt::format("{} is not supported with this value", name), "unsupported_parameter");
   }

@@ -14,11 +14,12 @@
 
 namespace echelon {
 
+struct ReasoningPart : ReasoningSyntax {
+  bool is_open = false;  ///< the prompt has begun it
+};
+
 struct AnswerParts {
-  struct Reasoning : ReasoningSyntax {
-    bool is_open = false;  ///< the prompt has begun it
-  };
-  std::optional<Reasoning> reasoning;  ///< absent: the model does none
+  std::optional<ReasoningPart> reasoning;  ///< absent: the model does none
   const CallSyntax* calls = nullptr;   ///< null: there are none
   std::vector<Tool> tools;             ///< that may be called
   bool only_calls = false, only_one_call = false;

@@ -535,6 +535,17 @@ TEST(MessageRanges, MasksOfAnotherWidthOrOutOfOrderAreErrors) {
   EXPECT_THROW(others.add(masks), WireError) << "of another micro-batch";
 }
 
+/// A mask that allows nothing is short as bytes, whatever the vocabulary: a message of them must not take all memory.
+TEST(MessageRanges, MoreMasksThanAMessageMayHaveAreAnError) {
+  constexpr int64_t kVocab = 1 << 18;
+  constexpr size_t kMost = kMaxMasksBytes / (kVocab / 8);
+  StepMasks masks{.number = 7, .masks = {}};
+  for (size_t i = 0; i < kMost; ++i) masks.masks.push_back({.slot = 1, .generation = 1, .allowed = TokenMask(kVocab)});
+  EXPECT_EQ(decode_step_masks(encode(masks), kVocab).masks.size(), kMost);
+  masks.masks.push_back(masks.masks.back());
+  EXPECT_THROW(decode_step_masks(encode(masks), kVocab), WireError);
+}
+
 TEST(MessageRanges, ResultRowsWithVectorsThatCannotBeAreErrors) {
   StepResult result;
   result.rows.push_back({.slot = 1, .generation = 1, .pooled = {1.0f, 2.0f, 3.0f}});
