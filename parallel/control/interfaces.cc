@@ -5,6 +5,9 @@
 #include <netdb.h>
 
 #include <algorithm>
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/network_v4.hpp>
+#include <boost/asio/ip/network_v6.hpp>
 
 #include "kernels/base/error.h"
 #include "parallel/control/wire.h"
@@ -32,10 +35,30 @@ std::vector<NetworkInterface> list_interfaces() {
   return v4;
 }
 
+namespace {
+
+/// `network` as "10.1.0.0/16" or "fd00::/8". False for anything else.
+bool lies_in(const std::string& ip_address, const std::string& network) {
+  boost::system::error_code error;
+  const auto address = boost::asio::ip::make_address(ip_address, error);
+  if (error) return false;
+  if (address.is_v4()) {
+    const auto v4 = boost::asio::ip::make_network_v4(network, error);
+    if (error) return false;
+    return boost::asio::ip::network_v4(address.to_v4(), v4.prefix_length()).canonical() == v4.canonical();
+  }
+  const auto v6 = boost::asio::ip::make_network_v6(network, error);
+  if (error) return false;
+  return boost::asio::ip::network_v6(address.to_v6(), v6.prefix_length()).canonical() == v6.canonical();
+}
+
+}  // namespace
+
 std::string choose_ip_address(const std::string& wanted) {
   const std::vector<NetworkInterface> all = list_interfaces();
   const auto found = std::find_if(all.begin(), all.end(), [&](const NetworkInterface& one) {
-    return wanted.empty() ? !one.is_loopback : one.name == wanted || one.ip_address == wanted;
+    if (wanted.empty()) return !one.is_loopback;
+    return one.name == wanted || one.ip_address == wanted || lies_in(one.ip_address, wanted);
   });
   if (found != all.end()) return found->ip_address;
   std::string there;

@@ -52,7 +52,7 @@ struct NetworkInterface {
 };
 /// Addresses of interfaces that are up: IPv4 first.
 std::vector<NetworkInterface> list_interfaces();
-/// `wanted` is an interface's name or address; empty: the first that is not loopback. Throws Error(Part::parallel)
+/// `wanted` is an interface's name, its address or a network it is in (10.1.0.0/16); empty: the first not loopback. Throws Error(Part::parallel)
 /// listing what is there.
 std::string choose_ip_address(const std::string& wanted);
 

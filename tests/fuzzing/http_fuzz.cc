@@ -89,7 +89,7 @@ void run(std::string_view input) {
   {
     asio::io_context io(1);
     StreamSocket socket(asio::make_strand(io), asio::generic::stream_protocol(AF_UNIX, 0), ends[1]);
-    std::make_shared<Session>(std::move(socket), nullptr, served.state)->start();
+    std::make_shared<Session>(std::move(socket), nullptr, served.state, served.state.admission.admit(""))->start();
     for (int num_waits = 0; !io.stopped() && num_waits < 500;) {
       const size_t num_handled = io.poll(), before = answers.size();
       answers += read_all(ends[0]);

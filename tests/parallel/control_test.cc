@@ -436,7 +436,9 @@ TEST(SocketControl, APeerThatDoesNotReadIsCutOffAndMemoryStaysBounded) {
 }
 
 TEST(Interfaces, LoopbackIsThereAndUnknownNamesAreListed) {
-  EXPECT_EQ(choose_ip_address("127.0.0.1"), "127.0.0.1");
+  for (const char* wanted : {"127.0.0.1", "lo", "127.0.0.0/8"}) EXPECT_EQ(choose_ip_address(wanted), "127.0.0.1");
+  EXPECT_THROW(choose_ip_address("192.0.2.0/24"), Error);
+  EXPECT_THROW(choose_ip_address("127.0.0.0/33"), Error);
   try {
     choose_ip_address("no-such-interface");
     ADD_FAILURE();
