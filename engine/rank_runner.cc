@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
-#include <thread>
 
 #include "engine/host_memory.h"
 #include "engine/model/open_model.h"
@@ -142,16 +141,15 @@ std::optional<ControlMessage> RankRunner::next_message(int timeout_ms) {
   std::unique_lock lock(mutex_);
   for (;;) {
     const auto has_news = [&] { return !inbox_.empty() || !abandoned_.empty() || (epoch_ != 0 && epoch_ <= fenced_); };
-    if (sends && !has_news()) {
+    changed_.wait_until(lock, sends ? std::min(until, SteadyClock::now() + kSendingTick) : until, has_news);
+    check_epoch();
+    if (inbox_.empty()) {
+      if (SteadyClock::now() >= until) return std::nullopt;
       lock.unlock();
-      std::this_thread::sleep_for(kSendingTick);
-      sends = groups_->progress();
+      sends = sends && groups_->progress();
       lock.lock();
       continue;
     }
-    changed_.wait_until(lock, until, has_news);
-    check_epoch();
-    if (inbox_.empty()) return std::nullopt;
     ControlMessage message = std::move(inbox_.front());
     inbox_.pop_front();
     const bool is_order = message.kind == MessageKind::stop || (epoch_ == 0 && message.kind == MessageKind::assign);

@@ -4,12 +4,10 @@
 
 #include <algorithm>
 
-#include "engine/host_memory.h"
 #include "engine/planner/capacity.h"
 #include "engine/schedule/wire.h"
 #include "engine/serving_engine.h"
 #include "engine/steady_time.h"
-#include "kernels/base/check.h"
 #include "kernels/base/limits.h"
 #include "kernels/base/log.h"
 

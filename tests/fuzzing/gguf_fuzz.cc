@@ -3,7 +3,7 @@
 #include "engine/text_model.h"
 #include "engine/weights/weight_file.h"
 #include "tests/engine/weights/file_builder.h"
-#include "tests/fuzzing/read_weights.h"
+#include "tests/engine/weights/read_tensors.h"
 #include "tests/fuzzing/target.h"
 
 namespace echelon::fuzzing {

@@ -3,7 +3,7 @@
 #include "engine/weights/weight_file.h"
 #include "kernels/base/error.h"
 #include "tests/engine/weights/file_builder.h"
-#include "tests/fuzzing/read_weights.h"
+#include "tests/engine/weights/read_tensors.h"
 #include "tests/fuzzing/target.h"
 
 namespace echelon::fuzzing {

@@ -13,6 +13,7 @@
 #include "engine/weights/json_file.h"
 #include "engine/weights/weight_file.h"
 #include "tests/engine/weights/file_builder.h"
+#include "tests/engine/weights/read_tensors.h"
 
 namespace {
 std::atomic<size_t> largest_allocation{0};
@@ -95,20 +96,6 @@ std::string mutate(const BuiltFile& original, size_t header_bytes, std::mt19937_
   return file.bytes;
 }
 
-/// Reads every value of every tensor that can be read, as the loader would.
-void read_everything(const WeightFile& weights) {
-  for (const auto& tensor : weights.tensors()) {
-    if (tensor.info.type == TensorType::unreadable || tensor.info.num_bytes == 0) continue;
-    if (tensor.info.shape.size() == 1) {
-      weights.vector(tensor.info.name);
-    } else if (tensor.info.shape.size() == 2) {
-      const auto matrix = weights.matrix(tensor.info.name);
-      std::vector<float> row(static_cast<size_t>(matrix->cols()));
-      for (int64_t r = 0; r < matrix->rows(); ++r) matrix->read_floats(r, 0, row);
-    }
-  }
-}
-
 void read_metadata(const GgufFile& file) {
   for (const std::string_view key : file.keys()) {
     const auto ignore = [](auto&& call) {
@@ -173,7 +160,7 @@ TEST(Mutations, OfAGgufFile) {
         [&] {
           const auto file = GgufFile::open(path);
           read_metadata(*file);
-          read_everything(*open_gguf(file));
+          read_tensors(*open_gguf(file));
         },
         path, words, seed);
   }
@@ -256,7 +243,7 @@ TEST(Mutations, OfASafetensorsFolder) {
     folder.write("two.safetensors", build_safetensors(second, std::string(4, 'y')));
     folder.write("model.safetensors.index.json", list);
     run_case(
-        outcome, [&] { read_everything(*open_hugging_face(folder.path())); }, folder.path(), words, seed);
+        outcome, [&] { read_tensors(*open_hugging_face(folder.path())); }, folder.path(), words, seed);
   }
   EXPECT_GE(outcome.refused, 200);
   EXPECT_GE(outcome.loaded, 10);

@@ -1,11 +1,11 @@
-// Reads what a file of weights says it has, as a loader would.
+// Reads every value of every tensor that can be read, as a loader would.
 #pragma once
 
 #include <vector>
 
 #include "engine/weights/weight_file.h"
 
-namespace echelon::fuzzing {
+namespace echelon {
 
 inline void read_tensors(const WeightFile& weights) {
   for (const auto& tensor : weights.tensors()) {
@@ -20,4 +20,4 @@ inline void read_tensors(const WeightFile& weights) {
   }
 }
 
-}  // namespace echelon::fuzzing
+}  // namespace echelon
