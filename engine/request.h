@@ -31,6 +31,10 @@ struct Request {
   std::vector<TokenId> prompt;  ///< at least one token
   SamplingParams sampling;
   int num_choices = 1;     ///< `n`; they share the prompt's KV blocks
+  int first_choice = 0;    ///< its number: what is drawn at random depends on it
+  /// Of one choice that goes on, without log-probabilities: what it had given elsewhere. It counts for max_tokens, and is
+  /// not given again.
+  std::vector<TokenId> output;
   int priority = 0;        ///< lower first; the last is kBackgroundPriority
   std::string tenant;      ///< inside a class tenants get shares by their weights; empty: the one without a name
   std::string cache_salt;  ///< of the prefix cache: prefixes are shared among requests with equal ones

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "engine/grammar/grammar.h"
 #include "engine/schedule/wire.h"
 #include "engine/steady_time.h"
 #include "kernels/base/check.h"
@@ -40,6 +41,27 @@ std::optional<RequestError> pooling_refusal(const Request& request, const ModelI
                                              model.max_model_len, request.prompt.size()),
                       .param = "prompt",
                       .code = "context_length_exceeded"};
+}
+
+/// Of a choice that goes on.
+std::optional<RequestError> output_refusal(const Request& request, int64_t vocab_size) {
+  if (request.output.empty()) return std::nullopt;
+  const auto refusal = [](std::string why) {
+    return RequestError{.http_status = 409, .message = "the answer cannot go on: " + why, .code = "cannot_resume"};
+  };
+  const SamplingParams& sampling = request.sampling;
+  if (request.num_choices != 1 || sampling.num_logprobs >= 0 || sampling.num_prompt_logprobs >= 0)
+    return refusal("that takes one choice, without log-probabilities");
+  if (request.output.size() >= static_cast<size_t>(sampling.max_tokens)) return refusal("it has all of its tokens");
+  for (const TokenId token : request.output) {
+    if (token < 0 || token >= vocab_size) return refusal(fmt::format("token id {} is not in the vocabulary", token));
+  }
+  if (request.grammar == nullptr) return std::nullopt;
+  Matcher matcher(request.grammar);
+  for (const TokenId token : request.output) {
+    if (!matcher.advance(token)) return refusal(fmt::format("token id {} is not what its format allows", token));
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -149,7 +171,7 @@ std::optional<RequestError> ServingEngine::refusal(const Request& request) const
   if (request.num_choices < 1 || request.num_choices > kMaxChoices) {
     return RequestError{.message = fmt::format("'n' must be between 1 and {}", kMaxChoices), .param = "n"};
   }
-  return std::nullopt;
+  return output_refusal(request, info->vocab_size);
 }
 
 RequestResult<RequestHandle> ServingEngine::submit(Request request, std::shared_ptr<RequestListener> listener) {

@@ -70,7 +70,7 @@ void ServingEngine::handle_submit(Event& event) {
     Sequence sequence;
     sequence.id = next_sequence_++;
     sequence.first_choice = first;
-    sequence.choice = i;
+    sequence.choice = active.request.first_choice + i;
     sequence.priority = active.request.priority;
     sequence.tenant = std::hash<std::string>()(active.request.tenant);
     sequence.weight = weight;
@@ -81,12 +81,14 @@ void ServingEngine::handle_submit(Event& event) {
     if (i > 0) sequence.sampling.num_prompt_logprobs = -1;  // choice 0 brings them for all
     sequence.tokens = active.request.prompt;
     sequence.num_prompt = static_cast<int>(sequence.tokens.size());
+    sequence.tokens.insert(sequence.tokens.end(), active.request.output.begin(), active.request.output.end());
     active.sequences.push_back(sequence.id);
     ActiveChoice& choice = choices_[sequence.id];
     choice = {.request = &active, .index = i};
     if (active.request.grammar != nullptr) {
       sequence.masked = true;
       choice.matcher = std::make_unique<Matcher>(active.request.grammar);
+      for (const TokenId token : active.request.output) choice.matcher->advance(token);
     }
     choices.push_back(std::move(sequence));
   }

@@ -12,12 +12,10 @@
 
 #include "frontend/anthropic/messages_request.h"
 #include "frontend/batch/service.h"
-#include "frontend/generation.h"
-#include "frontend/http/offload.h"
+#include "frontend/journal/journal.h"
 #include "frontend/metrics/exposition.h"
 #include "frontend/metrics/pipeline_body.h"
 #include "frontend/openai/bodies.h"
-#include "frontend/openai/output_format.h"
 #include "frontend/openai/prepare.h"
 #include "frontend/openai/tokenize_request.h"
 #include "frontend/openapi/document.h"
@@ -34,14 +32,14 @@ constexpr int kLoadingRetryS = 2, kDrainingRetryS = 5;
 
 constexpr std::string_view kMessages = "/v1/messages";  ///< Anthropic's, with its errors
 
-HttpResponse json_response(const json::object& body, int status = 200) {
+}  // namespace
+
+HttpResponse json_response(const json::object& body, int status) {
   HttpResponse response;
   response.status = status;
   response.body = json::serialize(body);
   return response;
 }
-
-}  // namespace
 
 Api::Api(const ServerOptions& options, const KeyRing& keys, RequestLog* log, Engine& engine, const HttpMetrics& metrics)
     : options_(options), keys_(keys), log_(log), engine_(engine), metrics_(metrics) {}
@@ -178,26 +176,6 @@ RequestResult<std::shared_ptr<const ModelInfo>> Api::loaded_model() const {
                      "model_loading", kLoadingRetryS);
 }
 
-template <typename Function>
-asio::awaitable<std::invoke_result_t<Function&>> Api::text_work(bool is_much, Function function) {
-  if (!is_much || text_pool_ == nullptr) co_return function();
-  co_return co_await offload(*text_pool_, std::move(function));
-}
-
-asio::awaitable<HttpResponse> Api::chat(HttpRequest request) { return generate(std::move(request), kChatEndpoint); }
-
-asio::awaitable<HttpResponse> Api::completions(HttpRequest request) {
-  return generate(std::move(request), kCompletionsEndpoint);
-}
-
-asio::awaitable<HttpResponse> Api::responses(HttpRequest request) {
-  return generate(std::move(request), kResponsesEndpoint);
-}
-
-asio::awaitable<HttpResponse> Api::messages(HttpRequest request) {
-  return generate(std::move(request), kMessagesEndpoint);
-}
-
 asio::awaitable<HttpResponse> Api::count_tokens(HttpRequest request) {
   return answer_text(std::move(request), &answer_count_tokens);
 }
@@ -219,35 +197,6 @@ asio::awaitable<HttpResponse> Api::answer_text(HttpRequest request, AnswerText a
   if (model.has_error()) co_return refusal(model.error());
   auto work = [&] { return answer(request.body, **model); };
   const auto body = co_await text_work(is_large(request.body), work);
-  if (body.has_error()) co_return refusal(body.error());
-  co_return json_response(*body);
-}
-
-asio::awaitable<HttpResponse> Api::generate(HttpRequest request, const ModelEndpoint& endpoint) {
-  const auto model = loaded_model();
-  if (model.has_error()) co_return refusal(model.error());
-  auto work = [&] { return endpoint.prepare(request.body, *model); };
-  auto prepared = co_await text_work(is_large(request.body), work);
-  if (prepared.has_error()) co_return refusal(prepared.error());
-  auto compile = [&] { return compile_output_format(prepared->params, **model); };
-  const bool is_new = !is_output_format_compiled(prepared->params, **model);
-  if (const auto error = co_await text_work(is_new, compile)) co_return refusal(*error);
-  begin_answer(endpoint, std::move(request.tenant), *prepared);
-  const bool streams = prepared->params.stream;
-  const auto strand = co_await asio::this_coro::executor;
-  auto answer = endpoint.make_answer(std::move(*prepared));
-  auto generation = std::make_unique<Generation>(engine_, std::move(answer), options_, request.record, strand);
-  if (const auto error = generation->submit()) co_return refusal(*error);
-  charge(*request.record);
-  if (streams) {
-    HttpResponse response;
-    response.content_type = "text/event-stream; charset=utf-8";
-    response.fields.emplace_back("Cache-Control", "no-cache");
-    response.fields.emplace_back("X-Accel-Buffering", "no");
-    response.source = std::move(generation);
-    co_return response;
-  }
-  const auto body = co_await generation->whole();
   if (body.has_error()) co_return refusal(body.error());
   co_return json_response(*body);
 }
@@ -323,7 +272,8 @@ asio::awaitable<HttpResponse> Api::metrics(HttpRequest) {
   HttpResponse response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   response.body = metrics_text(engine_.metrics(), metrics_, model == nullptr ? "" : model->name,
-                               batches_ == nullptr ? nullptr : &batches_->metrics());
+                               batches_ == nullptr ? nullptr : &batches_->metrics(),
+                               journal_ == nullptr ? nullptr : &journal_->metrics());
   co_return response;
 }
 

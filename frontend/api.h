@@ -13,6 +13,7 @@
 #include "frontend/access/rate_limits.h"
 #include "frontend/access/request_log.h"
 #include "frontend/http/message.h"
+#include "frontend/http/offload.h"
 #include "frontend/http/options.h"
 #include "frontend/metrics/http_metrics.h"
 #include "frontend/model_endpoint.h"
@@ -20,6 +21,10 @@
 namespace echelon {
 
 class BatchService;
+class Journal;
+class ResumableStream;
+
+HttpResponse json_response(const boost::json::object& body, int status = 200);
 
 /// Any io thread, for several sessions at once. `keys`, `log`, `engine`, `metrics` and the pool must outlive it.
 class Api final : public RequestHandler {
@@ -30,6 +35,8 @@ class Api final : public RequestHandler {
   void set_text_pool(boost::asio::thread_pool& pool) { text_pool_ = &pool; }
   /// Before the first request. Without, the endpoints of files and batches answer 404. It must outlive this.
   void set_batches(BatchService& batches) { batches_ = &batches; }
+  /// Before the first request. Without, streams are not kept. It must outlive this.
+  void set_journal(Journal& journal) { journal_ = &journal; }
   /// From now on everything but health, metrics and version is refused with 503.
   void drain() { draining_.store(true); }
 
@@ -53,6 +60,7 @@ class Api final : public RequestHandler {
   boost::asio::awaitable<HttpResponse> embeddings(HttpRequest request);
   boost::asio::awaitable<HttpResponse> score(HttpRequest request);
   boost::asio::awaitable<HttpResponse> rerank(HttpRequest request);
+  boost::asio::awaitable<HttpResponse> resume(HttpRequest request);
   boost::asio::awaitable<HttpResponse> count_tokens(HttpRequest request);
   boost::asio::awaitable<HttpResponse> models(HttpRequest request);
   boost::asio::awaitable<HttpResponse> one_model(HttpRequest request);
@@ -89,12 +97,22 @@ class Api final : public RequestHandler {
   bool is_large(std::string_view body) const { return body.size() > options_.inline_body_bytes; }
   /// On a text thread when it is much.
   template <typename Function>
-  boost::asio::awaitable<std::invoke_result_t<Function&>> text_work(bool is_much, Function function);
+  boost::asio::awaitable<std::invoke_result_t<Function&>> text_work(bool is_much, Function function) {
+    if (!is_much || text_pool_ == nullptr) co_return function();
+    co_return co_await offload(*text_pool_, std::move(function));
+  }
   template <typename Work>
   boost::asio::awaitable<HttpResponse> with_batches(Work work);
   using AnswerText = RequestResult<boost::json::object> (*)(std::string_view body, const ModelInfo& model);
   boost::asio::awaitable<HttpResponse> answer_text(HttpRequest request, AnswerText answer);
   boost::asio::awaitable<HttpResponse> generate(HttpRequest request, const ModelEndpoint& endpoint);
+  /// All that a body says, or why it cannot be answered.
+  boost::asio::awaitable<RequestResult<AnswerSetup>> prepare(const ModelEndpoint& endpoint, const std::string& body);
+  /// From the event on that Last-Event-ID names, or `id`'s first.
+  boost::asio::awaitable<HttpResponse> resume_stream(HttpRequest request, const ModelEndpoint& endpoint,
+                                                     std::string id);
+  boost::asio::awaitable<HttpResponse> begin(HttpRequest request, const ModelEndpoint& endpoint, AnswerSetup setup,
+                                             std::unique_ptr<ResumableStream> stream);
 
   const ServerOptions options_;
   const KeyRing& keys_;
@@ -104,6 +122,7 @@ class Api final : public RequestHandler {
   const HttpMetrics& metrics_;
   boost::asio::thread_pool* text_pool_ = nullptr;
   BatchService* batches_ = nullptr;
+  Journal* journal_ = nullptr;
   std::atomic<bool> draining_{false};
 };
 

@@ -21,10 +21,13 @@ FrontEnd::FrontEnd(const ServerOptions& options, Engine& engine)
       log_(options.request_log.empty() ? nullptr : std::make_unique<RequestLog>(options.request_log)),
       batches_(options.batch_dir.empty() ? nullptr
                                          : std::make_unique<BatchService>(without_keys(options), engine, log_.get())),
+      journal_(options.journal_dir.empty() ? nullptr
+                                           : std::make_unique<Journal>(options.journal_dir, options.journal_keep)),
       api_(without_keys(options), keys_, log_.get(), engine, metrics_),
       server_(without_keys(options), api_, metrics_) {
   api_.set_text_pool(server_.text_pool());
   if (batches_) api_.set_batches(*batches_);
+  if (journal_) api_.set_journal(*journal_);
 }
 
 void FrontEnd::start() {

@@ -11,6 +11,7 @@
 #include "frontend/api.h"
 #include "frontend/batch/service.h"
 #include "frontend/http/server.h"
+#include "frontend/journal/journal.h"
 
 namespace echelon {
 
@@ -46,6 +47,7 @@ class FrontEnd {
   KeyRing keys_;
   std::unique_ptr<RequestLog> log_;        ///< null: none is kept
   std::unique_ptr<BatchService> batches_;  ///< null: there are none
+  std::unique_ptr<Journal> journal_;       ///< null: streams are not kept
   Api api_;
   HttpServer server_;
 };

@@ -7,6 +7,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <set>
 #include <utility>
 
 #include "frontend/openai/bodies.h"
@@ -67,13 +68,15 @@ void TokenInbox::close() {
 }
 
 Generation::Generation(Engine& engine, std::unique_ptr<Answer> answer, const ServerOptions& options,
-                       std::shared_ptr<RequestRecord> record, asio::any_io_executor strand)
+                       std::shared_ptr<RequestRecord> record, asio::any_io_executor strand,
+                       std::unique_ptr<ResumableStream> stream)
     : engine_(engine),
       id_(answer->setup().id),
       tenant_(answer->setup().tenant.empty() ? answer->params().user : answer->setup().tenant),
       cache_salt_(salt_of(answer->setup(), options)),
       prompts_(tokens_of(answer->setup().prompts)),
       answer_(std::move(answer)),
+      stream_(std::move(stream)),
       record_(std::move(record)),
       buffer_limit_(options.stream_buffer_bytes),
       comment_period_(options.comment_period),
@@ -133,13 +136,50 @@ std::optional<RequestError> Generation::submit_window(Answer::NextWindow window)
   request.sampling.max_tokens = window.max_tokens;
   request.sampling.min_tokens = window.min_tokens;
   request.sampling.seed = window.seed;
-  auto inbox = std::make_shared<TokenInbox>(strand_, [this, prompt = prompt, choice = choice](OutputEvent event) {
+  return submit_alone(prompt, choice, std::move(request));
+}
+
+std::optional<RequestError> Generation::submit_alone(size_t prompt, int choice, Request request) {
+  auto inbox = std::make_shared<TokenInbox>(strand_, [this, prompt, choice](OutputEvent event) {
     event.choice = choice;
     receive(prompt, std::move(event));
   });
   const auto handle = engine_.submit(std::move(request), inbox);
   if (handle.has_error()) return handle.error();
-  windows_[{prompt, choice}] = {.handle = *handle, .inbox = std::move(inbox)};  // what was there has ended
+  windows_[{prompt, choice}] = {.handle = *handle, .inbox = std::move(inbox)};
+  return std::nullopt;
+}
+
+std::optional<RequestError> Generation::submit_rest() {
+  const GenerationParams& params = answer_->params();
+  const auto num_choices = static_cast<size_t>(params.num_choices);
+  std::vector<StoredChoice> choices = stream_->stored();
+  choices.resize(prompts_.size() * num_choices);
+  std::set<size_t> ended;
+  for (size_t i = 0; i < choices.size(); ++i) {
+    const StoredChoice& stored = choices[i];
+    if (stored.finish) ended.insert(i);
+    for (size_t t = 0; t < stored.tokens.size(); ++t) {
+      const bool is_last = t + 1 == stored.tokens.size();
+      OutputEvent event{.choice = static_cast<int>(i % num_choices), .tokens = {{.token = stored.tokens[t]}}};
+      if (is_last) event.finish = stored.finish;
+      if (is_last) event.stop_token = stored.stop_token;
+      const Answer::Effects effects = answer_->add(i / num_choices, std::move(event));
+      write(effects);
+      if (!effects.stop_choices.empty()) ended.insert(i);
+    }
+  }
+  opening_ += std::exchange(buffer_, {});  // however much it is, it does not mean that the client is slow
+  for (size_t i = 0; i < choices.size(); ++i) {
+    if (ended.contains(i)) continue;
+    const size_t prompt = i / num_choices;
+    const auto choice = static_cast<int>(i % num_choices);
+    Request request = request_of(prompts_[prompt]);
+    request.num_choices = 1;
+    request.first_choice = choice;
+    request.output = std::move(choices[i].tokens);
+    if (auto error = submit_alone(prompt, choice, std::move(request))) return error;
+  }
   return std::nullopt;
 }
 
@@ -160,9 +200,12 @@ std::optional<RequestError> Generation::submit_prompts() {
 
 std::optional<RequestError> Generation::submit() {
   const GenerationParams& params = answer_->params();
-  if (auto error = submit_prompts()) return error;
-  accepted_ = true;
   if (params.stream) opening_ = answer_->opening_events();
+  if (stream_) opening_ = stream_->opening(opening_);
+  const bool goes_on = stream_ && !stream_->stored().empty();
+  if (auto error = goes_on ? submit_rest() : submit_prompts()) return error;
+  accepted_ = true;
+  if (answer_->done()) end();
   record_->model = answer_->setup().model->name;
   record_->stream = params.stream;
   count_tokens();
@@ -173,7 +216,10 @@ void Generation::receive(size_t prompt, OutputEvent event) {
   if (ended_) return;
   const bool too_slow = buffer_.size() > buffer_limit_;  // without this event's: an answer's last may repeat all of it
   note(event);
-  const bool makes_room = event.finish && handles_.size() < prompts_.size();
+  if (stream_)
+    stream_->note(prompt * static_cast<size_t>(answer_->params().num_choices) + static_cast<size_t>(event.choice),
+                  event);
+  const bool makes_room = event.finish && num_running_ > 0 && handles_.size() < prompts_.size();
   Answer::Effects effects = answer_->add(prompt, std::move(event));
   for (const auto& [of, choice] : effects.stop_choices) {
     const auto window = windows_.find({of, choice});
@@ -193,17 +239,8 @@ void Generation::receive(size_t prompt, OutputEvent event) {
     if (error && num_running_ == 0)
       answer_->fail(std::move(*error));  // else there is another try when the next one ends
   }
-  const bool streams = answer_->params().stream;
-  if (streams) buffer_ += effects.events;
-  if (answer_->done()) {
-    if (answer_->refusal()) {
-      log::info("http: request {}: {}", id_, *answer_->error());
-    } else if (answer_->error()) {
-      log::error("http: request {}: {}", id_, *answer_->error());
-    }
-    if (streams) end_stream();
-    ended_ = true;
-  }
+  write(effects);
+  if (answer_->done()) end();
   if (too_slow) {
     log::debug("http: request {}: the client reads too slowly, {} bytes are waiting", id_, buffer_.size());
     ended_ = true;
@@ -211,6 +248,21 @@ void Generation::receive(size_t prompt, OutputEvent event) {
     if (cut_off_) cut_off_();
   }
   wake();
+}
+
+void Generation::write(const Answer::Effects& effects) {
+  if (answer_->params().stream) buffer_ += stream_ ? stream_->pieces(effects) : effects.events;
+}
+
+/// The answer is done.
+void Generation::end() {
+  if (answer_->refusal()) {
+    log::info("http: request {}: {}", id_, *answer_->error());
+  } else if (answer_->error()) {
+    log::error("http: request {}: {}", id_, *answer_->error());
+  }
+  if (answer_->params().stream) end_stream();
+  ended_ = true;
 }
 
 /// Once for all events that come before the one that waits has its turn.
@@ -222,7 +274,8 @@ void Generation::end_stream() {
   if (answer_->error()) {
     buffer_ += answer_->error_events(answer_->refusal().value_or(internal_error(id_)));
   } else {
-    buffer_ += answer_->closing_events();
+    const std::string events = answer_->closing_events();
+    buffer_ += stream_ ? stream_->closing(events) : events;
   }
 }
 

@@ -17,6 +17,7 @@
 #include "engine/engine.h"
 #include "frontend/http/message.h"
 #include "frontend/http/options.h"
+#include "frontend/journal/resumable_stream.h"
 #include "frontend/openai/answer.h"
 
 namespace echelon {
@@ -49,12 +50,13 @@ inline constexpr size_t kMaxAtOnce = 128;
 
 class Generation final : public BodySource {
  public:
-  /// On the strand. `engine` must outlive this. Keeps the counts of `record`.
+  /// On the strand. `engine` must outlive this. Keeps the counts of `record`. `stream` is null when it is not kept.
   Generation(Engine& engine, std::unique_ptr<Answer> answer, const ServerOptions& options,
-             std::shared_ptr<RequestRecord> record, boost::asio::any_io_executor strand);
+             std::shared_ptr<RequestRecord> record, boost::asio::any_io_executor strand,
+             std::unique_ptr<ResumableStream> stream = nullptr);
   ~Generation() override;
 
-  /// The first kMaxAtOnce prompts, or none.
+  /// The first kMaxAtOnce prompts, or none. Of a stream that goes on: its choices that have not ended.
   std::optional<RequestError> submit();
   /// Until every choice has ended. The body, or a RequestError when the engine failed.
   boost::asio::awaitable<RequestResult<boost::json::object>> whole();
@@ -64,9 +66,16 @@ class Generation final : public BodySource {
 
  private:
   void receive(size_t prompt, OutputEvent event);
+  void end();
   void end_stream();
+  /// What the effects bring to the client.
+  void write(const Answer::Effects& effects);
   void cancel_all();
   Request request_of(std::vector<TokenId> prompt) const;
+  /// The answer takes the tokens that are stored, and the engine goes on behind them.
+  std::optional<RequestError> submit_rest();
+  /// A choice in a request of its own; what was there before has ended.
+  std::optional<RequestError> submit_alone(size_t prompt, int choice, Request request);
   /// As many of the prompts as may be in the engine at once.
   std::optional<RequestError> submit_prompts();
   /// A choice goes on in a request of its own.
@@ -80,6 +89,7 @@ class Generation final : public BodySource {
   const std::string tenant_, cache_salt_;
   const std::vector<std::vector<TokenId>> prompts_;
   std::unique_ptr<Answer> answer_;
+  const std::unique_ptr<ResumableStream> stream_;
   const std::shared_ptr<RequestRecord> record_;
   const size_t buffer_limit_;
   const std::chrono::milliseconds comment_period_;
@@ -94,7 +104,7 @@ class Generation final : public BodySource {
     RequestHandle handle = 0;
     std::shared_ptr<TokenInbox> inbox;
   };
-  std::map<std::pair<size_t, int>, Window> windows_;   ///< of a prompt's choice that has left its prompt's request
+  std::map<std::pair<size_t, int>, Window> windows_;   ///< of a prompt's choice that is not in its prompt's request
   const std::chrono::steady_clock::time_point begin_;  ///< a timeout counts from it
   std::string opening_;                                ///< events of before the first token, until they are written
   std::string buffer_;  ///< events that are not written yet; at most stream_buffer_bytes and what came last

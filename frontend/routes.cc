@@ -44,6 +44,8 @@ constexpr Operation kMessages{.summary = "Anthropic's messages",
                               .body = &describe_body<&read_messages_request>,
                               .streams = true,
                               .error = "MessagesError"};
+constexpr Operation kResume{
+    .summary = "goes on with a stream, behind the event of Last-Event-ID", .answer = "", .media = "text/event-stream"};
 constexpr Operation kCountTokens{.summary = "how many tokens a conversation has",
                                  .answer = "TokenCount",
                                  .body = &describe_body<&read_count_request>,
@@ -74,6 +76,10 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"/v1/completions", "POST", Access::limited, &Api::completions, kCompletions},
     {"/v1/responses", "POST", Access::limited, &Api::responses, kResponses},
     {"/v1/messages", "POST", Access::limited, &Api::messages, kMessages},
+    {"/v1/chat/completions/{id}/resume", "POST", Access::limited, &Api::resume, kResume},
+    {"/v1/completions/{id}/resume", "POST", Access::limited, &Api::resume, kResume},
+    {"/v1/responses/{id}/resume", "POST", Access::limited, &Api::resume, kResume},
+    {"/v1/messages/{id}/resume", "POST", Access::limited, &Api::resume, kResume},
     {"/v1/messages/count_tokens", "POST", Access::guarded, &Api::count_tokens, kCountTokens},
     {"/v1/embeddings", "POST", Access::limited, &Api::embeddings, kEmbeddings},
     {"/score", "POST", Access::limited, &Api::score, kScore},

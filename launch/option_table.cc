@@ -28,6 +28,7 @@ constexpr int kMaxStartupTimeout = 86400;
 constexpr int64_t kMaxKvBlocks = int64_t{1} << 31;
 constexpr int64_t kMaxKvBytes = int64_t{1} << 46;
 constexpr int64_t kMaxDiskBytes = int64_t{1} << 50;
+constexpr int kMaxJournalKeep = 30 * 86400;
 
 constexpr std::string_view kComputeNames[] = {"auto", "int8", "bf16", "f32"};
 constexpr std::string_view kKvTypeNames[] = {"auto", "bfloat16", "float32", "int8"};
@@ -290,6 +291,13 @@ std::vector<OptionRow> batch_rows(ServeOptions& options) {
                .value_name = "N",
                .help = "sequences of batches that run at once, behind those of users; 0: an eighth of --max-num-seqs"},
               options.batch_running, {0, kMaxSequences}),
+      text({.name = "journal",
+            .value_name = "DIR",
+            .help = "streams are kept in this folder, for its owner alone, so that they go on when their connection or "
+                    "this server is lost (Last-Event-ID); default: they are not"},
+           options.journal_dir),
+      integer({.name = "journal-keep-s", .value_name = "N", .help = "seconds for which a stream may go on"},
+              options.journal_keep_s, {1, kMaxJournalKeep}),
   };
 }
 

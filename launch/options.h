@@ -32,6 +32,8 @@ struct ServeOptions {
   std::vector<std::string> cors_origins;      ///< pages that may ask; "*": any
   std::string batch_dir;                      ///< files and batches are kept here; empty: there are none
   int64_t batch_disk_bytes = int64_t{10} << 30;  ///< of them together
+  std::string journal_dir;                       ///< streams are kept here, to be resumed; empty: they are not
+  int journal_keep_s = 3600;                     ///< behind their last token
   int batch_running = 0;                         ///< their choices in the engine at once; 0: an eighth of max_num_seqs
   bool require_api_key = true;                   ///< a key is made when others reach the server and none is given
   int tensor_parallel_size = 0;                  ///< 0: choose

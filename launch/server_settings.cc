@@ -31,6 +31,8 @@ ServerOptions server_options(const ServeOptions& options) {
   server.limit_requests_per_min = options.limit_requests_per_min;
   server.limit_tokens_per_min = options.limit_tokens_per_min;
   server.batch_dir = options.batch_dir;
+  server.journal_dir = options.journal_dir;
+  server.journal_keep = std::chrono::seconds(options.journal_keep_s);
   server.batch_disk_bytes = options.batch_disk_bytes;
   server.batch_running =
       options.batch_running > 0 ? options.batch_running : std::max(1, options.max_num_seqs / kBatchShare);

@@ -158,7 +158,7 @@ void Scheduler::plan_background(Draft& draft) {
 /// blocks to share.
 bool Scheduler::may_start(const Sequence& sequence) const {
   if (sequence.num_in_flight > 0) return false;
-  if (sequence.choice == 0 || sequence.admitted_before) return true;
+  if (sequence.is_first() || sequence.admitted_before) return true;
   const Sequence* first = find(sequence.first_choice);
   return !first || first->in_decode();
 }
@@ -231,7 +231,7 @@ int Scheduler::num_free_needed(const Sequence& sequence) const {
 
 /// Full prompt blocks that choice 0 of the same request holds.
 int Scheduler::num_shareable(const Sequence& sequence) const {
-  const Sequence* first = sequence.choice > 0 ? find(sequence.first_choice) : nullptr;
+  const Sequence* first = sequence.is_first() ? nullptr : find(sequence.first_choice);
   if (!first || !first->running) return 0;
   const int in_tokens =
       std::min({static_cast<int>(sequence.tokens.size()) - 1, first->num_prompt, first->num_scheduled});
@@ -247,7 +247,7 @@ void Scheduler::admit(Sequence& sequence, Draft& draft) {
   sequence.generation = ++generations_[sequence.slot];
   take_cached_blocks(sequence);
   if (!sequence.admitted_before) {
-    sequence.num_cached = sequence.num_scheduled;
+    sequence.num_cached = std::min(sequence.num_scheduled, sequence.num_prompt);
     waiting_.charge(sequence.tenant, sequence.num_prompt - sequence.num_cached);
     admitted_.push_back(sequence.id);
     gate_.note_started();

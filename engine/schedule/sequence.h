@@ -15,8 +15,9 @@ using TenantId = uint64_t;    ///< of whoever a request counts for
 
 struct Sequence {
   SequenceId id = 0;
-  SequenceId first_choice = 0;  ///< the sequence of choice 0 of the same request (itself for choice 0)
+  SequenceId first_choice = 0;  ///< the sequence of choice 0 of the same request (itself for the first)
   int choice = 0;
+  bool is_first() const { return first_choice == id; }
   int priority = 0;
   bool is_background() const { return priority == kBackgroundPriority; }
   TenantId tenant = 0;

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -36,12 +35,13 @@ CREATE TABLE IF NOT EXISTS results (
   text TEXT NOT NULL, PRIMARY KEY (batch, line)) STRICT;
 )sql";
 constexpr int kSchemaVersion = 1;
+constexpr std::string_view kOption = "--batch-dir";
 constexpr std::string_view kIdPrefix = "file-", kUnfinished = ".part";
 
 constexpr char kFileColumns[] = "number, id, tenant, name, purpose, bytes, created";
 
 [[noreturn]] void fail(const fs::path& path, const char* what) {
-  throw Error(Part::frontend, fmt::format("--batch-dir: cannot {} {}: {}", what, path.string(), std::strerror(errno)));
+  throw Error(Part::frontend, fmt::format("{}: cannot {} {}: {}", kOption, what, path.string(), std::strerror(errno)));
 }
 
 StoredFile file_of(const Statement& row) {
@@ -88,44 +88,17 @@ class OpenFile {
   const int number_;
 };
 
-void make_folder(const fs::path& folder) {
-  std::error_code error;
-  if (fs::is_directory(folder, error)) return;
-  if (folder.has_parent_path()) fs::create_directories(folder.parent_path(), error);
-  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) fail(folder, "make");
-}
-
 }  // namespace
 
-BatchStore::BatchStore(fs::path folder) : folder_(std::move(folder)) {
-  make_folder(folder_);
-  make_folder(folder_ / "files");
-  const fs::path lock = folder_ / "lock";
-  lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (lock_ < 0) fail(lock, "open");
-  try {
-    if (::flock(lock_, LOCK_EX | LOCK_NB) != 0)
-      throw Error(Part::frontend, fmt::format("--batch-dir {}: another server uses it", folder_.string()));
-    const fs::path file = folder_ / "batches.sqlite3";
-    database_.emplace(file);
-    ::chmod(file.c_str(), 0600);
-    auto version = database_->prepare("PRAGMA user_version");
-    version.step();
-    if (version.integer(0) != 0 && version.integer(0) != kSchemaVersion)
-      throw Error(Part::frontend, fmt::format("{} is of another version of Echelon", file.string()));
-    Transaction transaction(*database_, Transaction::Kind::lasting);
-    database_->execute(kSchema);
-    database_->execute(fmt::format("PRAGMA user_version = {}", kSchemaVersion).c_str());
-    transaction.commit();
-    sweep();
-    used_bytes_ = count_bytes();
-  } catch (...) {
-    ::close(lock_);
-    throw;
-  }
+BatchStore::BatchStore(fs::path folder) : folder_(std::move(folder), kOption) {
+  make_own_folder(folder_.path() / "files", kOption);
+  const fs::path file = folder_.path() / "batches.sqlite3";
+  database_.emplace(file);
+  ::chmod(file.c_str(), 0600);
+  database_->make_tables(kSchema, kSchemaVersion);
+  sweep();
+  used_bytes_ = count_bytes();
 }
-
-BatchStore::~BatchStore() { ::close(lock_); }
 
 /// Removes what a killed process wrote and did not come to name, or had not yet removed.
 void BatchStore::sweep() {
@@ -133,7 +106,7 @@ void BatchStore::sweep() {
   auto rows = database_->prepare("SELECT id FROM files");
   while (rows.step()) known.insert(rows.text(0));
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder_ / "files", error)) {
+  for (const auto& entry : fs::directory_iterator(folder_.path() / "files", error)) {
     const std::string name = entry.path().filename().string();
     if (is_our_name(name) && !known.contains(name)) fs::remove(entry.path(), error);
   }

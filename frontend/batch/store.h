@@ -15,7 +15,8 @@
 #include <string_view>
 #include <vector>
 
-#include "frontend/batch/sqlite.h"
+#include "frontend/storage/own_folder.h"
+#include "frontend/storage/sqlite.h"
 
 namespace echelon {
 
@@ -67,7 +68,6 @@ class BatchStore {
   /// Makes the folder, for its owner alone, or goes on with what is there. Throws Error(Part::frontend), also when
   /// another process uses the folder.
   explicit BatchStore(std::filesystem::path folder);
-  ~BatchStore();
 
   // --- files ---
   /// Bytes first, then the row. Fills number and bytes.
@@ -77,7 +77,7 @@ class BatchStore {
   Page<StoredFile> list_files(const std::string& tenant, const std::string& purpose, int64_t after, size_t limit,
                               bool oldest_first);
   void remove_file(const StoredFile& file);
-  std::filesystem::path path_of(const std::string& file_id) const { return folder_ / "files" / file_id; }
+  std::filesystem::path path_of(const std::string& file_id) const { return folder_.path() / "files" / file_id; }
   int64_t num_files();
   /// Of all files and of results that are not yet in one.
   int64_t used_bytes() const { return used_bytes_; }
@@ -109,8 +109,7 @@ class BatchStore {
   std::optional<StoredFile> write_results(const Batch& batch, bool failed);
   void insert_file(StoredFile& file);
 
-  const std::filesystem::path folder_;
-  int lock_ = -1;
+  const OwnFolder folder_;
   std::optional<Database> database_;
   int64_t used_bytes_ = 0;
 };

@@ -28,6 +28,7 @@ struct HttpRequest {
   std::string api_key;          ///< likewise, of x-api-key
   std::string origin;           ///< likewise
   std::string content_type;     ///< likewise
+  std::string last_event_id;    ///< likewise
   std::string tenant;           ///< whose key it was; empty when none is asked for
   bool asks_preflight = false;  ///< Access-Control-Request-Method is there
   std::string body;

@@ -28,6 +28,8 @@ struct ServerOptions {
   std::string batch_dir;                     ///< files and batches are kept here; empty: there are none
   int batch_running = 32;                    ///< choices of batches in the engine at once
   int64_t batch_disk_bytes = 10ll << 30;     ///< of all files and results together
+  std::string journal_dir;                   ///< streams are kept here, to be resumed; empty: they are not
+  std::chrono::seconds journal_keep{3600};   ///< behind a stream's last token
 
   size_t max_connections = 1024;         ///< beyond, and where the process may not open so many files: 503 and close
   size_t connections_per_address = 512;  ///< of TCP (IPv6: of a /64 network); beyond: 429 and close; 0: any

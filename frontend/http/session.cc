@@ -241,6 +241,7 @@ asio::awaitable<Session::Incoming> Session::read_request(BodyReservation& reserv
   request.authorization = field_value(header.base(), http::field::authorization);
   request.api_key = field_value(header.base(), "x-api-key");
   request.origin = field_value(header.base(), http::field::origin);
+  request.last_event_id = field_value(header.base(), "last-event-id");
   request.content_type = field_value(header.base(), http::field::content_type);
   request.asks_preflight = header.find(http::field::access_control_request_method) != header.end();
   const auto path = path_of(header.target());

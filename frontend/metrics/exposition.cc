@@ -145,6 +145,16 @@ void write_http(PrometheusText& out, const HttpMetrics& http) {
               "Streams cut off because their reader was too slow.");
 }
 
+void write_journal(PrometheusText& out, const JournalMetrics& journal) {
+  const auto count = [](const std::atomic<uint64_t>& value) { return static_cast<double>(value.load()); };
+  out.gauge("echelon_journal_stored_streams", static_cast<double>(journal.stored.load()),
+            "Streams that are kept to be resumed.");
+  out.counter("echelon_journal_streams_total", count(journal.streams), "Streams that were written to the journal.");
+  out.counter("echelon_resumed_streams_total", count(journal.resumed), "Streams of the journal that were asked for.");
+  out.counter("echelon_journal_faults_total", count(journal.faults),
+              "Writes to, and reads of, the journal that failed.");
+}
+
 void write_batches(PrometheusText& out, const BatchMetrics& batches) {
   out.gauge("echelon_batch_choices", static_cast<double>(batches.choices.load()), "Choices of batches in the engine.");
   out.family("echelon_batch_lines_total", Type::counter, "Lines of batches that were answered, by how.");
@@ -155,7 +165,7 @@ void write_batches(PrometheusText& out, const BatchMetrics& batches) {
 }  // namespace
 
 std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, std::string_view model_name,
-                         const BatchMetrics* batches) {
+                         const BatchMetrics* batches, const JournalMetrics* journal) {
   PrometheusText out({{"model_name", std::string(model_name)}});
   write_vllm(out, engine);
   out.counter("echelon_steps_total", static_cast<double>(engine.steps), "Micro-batches committed.");
@@ -174,6 +184,7 @@ std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, s
   write_ranks(out, engine);
   write_http(out, http);
   if (batches != nullptr) write_batches(out, *batches);
+  if (journal != nullptr) write_journal(out, *journal);
   return out.text();
 }
 

@@ -8,12 +8,13 @@
 #include "engine/engine_metrics.h"
 #include "frontend/metrics/batch_metrics.h"
 #include "frontend/metrics/http_metrics.h"
+#include "frontend/metrics/journal_metrics.h"
 
 namespace echelon {
 
 /// `model_name` is empty while the model's metadata is being read.
-/// `batches` is null where there are none.
+/// `batches` and `journal` are null where there are none.
 std::string metrics_text(const EngineMetrics& engine, const HttpMetrics& http, std::string_view model_name,
-                         const BatchMetrics* batches = nullptr);
+                         const BatchMetrics* batches = nullptr, const JournalMetrics* journal = nullptr);
 
 }  // namespace echelon

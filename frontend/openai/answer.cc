@@ -176,6 +176,7 @@ void Answer::emit(size_t index, ChoicePiece piece, Effects& effects) {
   }
   if (setup_.params.stream) {
     effects.events += piece_events(index, std::move(piece));
+    effects.pieces.push_back({.choice = index, .end = effects.events.size()});
   } else {
     choices_[index].whole.append(std::move(piece));
   }

@@ -56,8 +56,13 @@ class Answer {
     int max_tokens = 0, min_tokens = 0;
     uint64_t seed = 0;
   };
+  /// The events of a choice (its index in the answer) up to a byte of Effects::events.
+  struct Piece {
+    size_t choice = 0, end = 0;
+  };
   struct Effects {
-    std::string events;                      ///< complete server-sent events, when the request streams
+    std::string events;         ///< complete server-sent events, when the request streams
+    std::vector<Piece> pieces;  ///< whose they are. A choice's follow from its tokens alone, however those come
     std::vector<EngineChoice> stop_choices;  ///< whose stop string was found: Engine::stop_choice
     std::vector<NextWindow> windows;
   };

@@ -117,6 +117,79 @@ TEST(Repair, AtRandomTimes) {
   }
 }
 
+/// A choice with its first tokens, as another server gave them, and no log-probabilities.
+Request rest_of(const Request& whole, int choice, const std::vector<OutputToken>& tokens, size_t num_given) {
+  Request rest = whole;
+  rest.num_choices = 1;
+  rest.first_choice = choice;
+  rest.sampling.num_logprobs = rest.sampling.num_prompt_logprobs = -1;
+  for (size_t i = 0; i < num_given; ++i) rest.output.push_back(tokens[i].token);
+  return rest;
+}
+
+TEST(Repair, ARequestThatBringsItsFirstTokensGoesOnBehindThem) {
+  LocalCluster before(options(), {});
+  before.wait_until_ready();
+  const std::vector<Request> requests = many_requests(*before.model());
+  std::vector<std::shared_ptr<Collector>> wholes;
+  for (const Request& request : requests) wholes.push_back(before.submit(request));
+  for (const auto& whole : wholes) whole->wait();
+
+  LocalCluster after(options(), {.pp = 2});
+  after.wait_until_ready();
+  std::mt19937 random(11);
+  struct Rest {
+    std::shared_ptr<Collector> collector;
+    std::vector<TokenId> expected;
+  };
+  std::vector<Rest> rests;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    for (int choice = 0; choice < requests[i].num_choices; ++choice) {
+      const std::vector<OutputToken>& tokens = wholes[i]->tokens(choice);
+      for (const size_t given : {size_t{0}, size_t{1}, random() % tokens.size(), tokens.size() - 1}) {
+        Rest& rest = rests.emplace_back();
+        rest.collector = after.submit(rest_of(requests[i], choice, tokens, given));
+        for (size_t t = given; t < tokens.size(); ++t) rest.expected.push_back(tokens[t].token);
+      }
+    }
+  }
+  for (const Rest& rest : rests) {
+    rest.collector->wait();
+    std::vector<TokenId> got;
+    for (const OutputToken& token : rest.collector->tokens(0)) got.push_back(token.token);
+    EXPECT_EQ(got, rest.expected);
+    EXPECT_EQ(rest.collector->finish(), FinishReason::length);
+  }
+  after.expect_nothing_held();
+}
+
+TEST(Repair, TokensThatCannotHaveBeenGivenAreRefused) {
+  LocalCluster cluster(options(), {});
+  cluster.wait_until_ready();
+  const auto status_of = [&](Request request) {
+    const auto handle = cluster.engine().submit(std::move(request), std::make_shared<Collector>(2));
+    return handle.has_error() ? handle.error().http_status : 200;
+  };
+  const auto with_output = [](std::vector<TokenId> output) {
+    Request request = request_of(prompt_of(20), 4);
+    request.sampling.num_logprobs = -1;
+    request.output = std::move(output);
+    return request;
+  };
+  EXPECT_EQ(status_of(with_output({1, 2, 3, 4})), 409) << "nothing is left";
+  EXPECT_EQ(status_of(with_output({-1})), 409);
+  EXPECT_EQ(status_of(with_output({1 << 30})), 409);
+  Request request = with_output({1});
+  request.sampling.num_logprobs = 0;
+  EXPECT_EQ(status_of(request), 409);
+  request = with_output({1});
+  request.num_choices = 2;
+  EXPECT_EQ(status_of(request), 409);
+  request = with_output({300});
+  request.grammar = cluster.model()->grammars->get({GrammarKind::regex, "[0-9]+"});
+  EXPECT_EQ(status_of(request), 409);
+}
+
 TEST(Repair, RequestsThatComeMeanwhileWait) {
   const std::vector<Bits> expected = undisturbed();
   LocalCluster cluster(options(), {.pp = 2});

@@ -75,6 +75,7 @@ class ScriptEngine final : public Engine {
   // --- what a test looks at ---
   std::atomic<int> num_resets{0};
   std::atomic<int> num_submitted{0}, num_cancelled{0}, num_choices_stopped{0};
+  std::atomic<int> num_resumed_tokens{0};  ///< that requests brought along
   int num_running() const {
     const std::lock_guard lock(mutex_);
     return static_cast<int>(jobs_.size());
@@ -99,7 +100,8 @@ class ScriptEngine final : public Engine {
     last_request_ = request;
     const RequestHandle handle = next_handle_++;
     Job& job = jobs_[handle];
-    job.next_token.assign(static_cast<size_t>(request.num_choices), 0);
+    job.next_token.assign(static_cast<size_t>(request.num_choices), static_cast<int>(request.output.size()));
+    num_resumed_tokens += static_cast<int>(request.output.size());
     job.request = std::move(request);
     job.listener = std::move(listener);
     changed_.notify_all();
@@ -153,7 +155,7 @@ class ScriptEngine final : public Engine {
 
   OutputToken make_token(const Job& job, int choice, int i) const {
     OutputToken output;
-    output.token = fixed_tokens.empty() ? scripted_token(job.request.prompt, choice, i)
+    output.token = fixed_tokens.empty() ? scripted_token(job.request.prompt, job.request.first_choice + choice, i)
                                         : fixed_tokens[static_cast<size_t>(i) % fixed_tokens.size()];
     if (end_after.load() == i) output.token = kEndToken;
     if (job.request.sampling.num_logprobs >= 0) output.logprob = logprob_of(output.token, job.request.sampling);

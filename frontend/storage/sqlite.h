@@ -1,5 +1,5 @@
-// SQLite's C interface, as far as the batches use it. Every fault is thrown as Error(Part::frontend) that names the
-// file and what SQLite said. One thread at a time.
+// SQLite's C interface, as far as batches and the journal use it. Every fault is thrown as Error(Part::frontend) that
+// names the file and what SQLite said. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,11 @@ struct sqlite3_stmt;
 
 namespace echelon {
 
+/// Bytes that are no text.
+struct Blob {
+  std::string_view bytes;
+};
+
 /// A prepared statement. The database outlives it.
 class Statement {
  public:
@@ -26,7 +31,7 @@ class Statement {
   }
   /// True when there is a row: the columns below are its, until the next step.
   bool step();
-  /// Of a statement that gives no rows.
+  /// Of a statement that gives no rows. It may be bound again.
   void run();
 
   int64_t integer(int column) const;
@@ -34,6 +39,8 @@ class Statement {
   std::optional<int64_t> maybe_integer(int column) const;
   /// Empty when it is NULL.
   std::string text(int column) const;
+  /// Of a BLOB; until the next step.
+  std::string_view bytes(int column) const;
 
  private:
   friend class Database;
@@ -41,6 +48,7 @@ class Statement {
   static void finalize(sqlite3_stmt* statement);
   void bind_one(int index, int64_t value);
   void bind_one(int index, std::string_view value);
+  void bind_one(int index, Blob value);
   void bind_one(int index, std::optional<int64_t> value);
   void check(int code) const;
 
@@ -50,8 +58,10 @@ class Statement {
 
 class Database {
  public:
-  /// Opens the file, or makes it, with a write-ahead log.
-  explicit Database(const std::filesystem::path& file);
+  enum class Users { many, one };
+  /// Opens the file, or makes it, with a write-ahead log. `one`: no other process opens it, which the caller sees to;
+  /// it may lie on a network's file system then, because nothing is locked and no memory shared.
+  explicit Database(const std::filesystem::path& file, Users users = Users::many);
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
@@ -59,6 +69,8 @@ class Database {
   Statement prepare(std::string_view sql);
   /// Several statements without parameters.
   void execute(const char* sql);
+  /// `schema` makes tables that are not there; a file of another `version` is refused.
+  void make_tables(const char* schema, int version);
   /// Rows that the last statement changed.
   int64_t num_changed() const;
   int64_t last_number() const;  ///< INTEGER PRIMARY KEY of the row that was inserted last

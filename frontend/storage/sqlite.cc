@@ -1,5 +1,5 @@
 // Thin: one call of SQLite each.
-#include "frontend/batch/sqlite.h"
+#include "frontend/storage/sqlite.h"
 
 #include <fmt/format.h>
 #include <sqlite3.h>
@@ -32,6 +32,11 @@ void Statement::bind_one(int index, std::string_view value) {
   check(sqlite3_bind_text64(statement_.get(), index, text, value.size(), SQLITE_TRANSIENT, SQLITE_UTF8));
 }
 
+void Statement::bind_one(int index, Blob value) {
+  const char* bytes = value.bytes.data() == nullptr ? "" : value.bytes.data();
+  check(sqlite3_bind_blob64(statement_.get(), index, bytes, value.bytes.size(), SQLITE_TRANSIENT));
+}
+
 void Statement::bind_one(int index, std::optional<int64_t> value) {
   value ? bind_one(index, *value) : check(sqlite3_bind_null(statement_.get(), index));
 }
@@ -46,6 +51,7 @@ bool Statement::step() {
 void Statement::run() {
   while (step()) {
   }
+  sqlite3_reset(statement_.get());
 }
 
 int64_t Statement::integer(int column) const { return sqlite3_column_int64(statement_.get(), column); }
@@ -61,12 +67,20 @@ std::string Statement::text(int column) const {
   return std::string(bytes, static_cast<size_t>(sqlite3_column_bytes(statement_.get(), column)));
 }
 
-Database::Database(const std::filesystem::path& file) : file_(file.string()) {
-  const int code = sqlite3_open_v2(file_.c_str(), &database_,
-                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+std::string_view Statement::bytes(int column) const {
+  const auto* bytes = static_cast<const char*>(sqlite3_column_blob(statement_.get(), column));
+  if (bytes == nullptr) return {};
+  return {bytes, static_cast<size_t>(sqlite3_column_bytes(statement_.get(), column))};
+}
+
+Database::Database(const std::filesystem::path& file, Users users) : file_(file.string()) {
+  const int code =
+      sqlite3_open_v2(file_.c_str(), &database_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                      users == Users::one ? "unix-none" : nullptr);
   try {
     if (code != SQLITE_OK) fail(file_, database_, code);
     sqlite3_busy_timeout(database_, kBusyMs);
+    if (users == Users::one) execute("PRAGMA locking_mode = EXCLUSIVE");
     execute("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON");
   } catch (...) {
     sqlite3_close(database_);
@@ -86,6 +100,19 @@ Statement Database::prepare(std::string_view sql) {
 void Database::execute(const char* sql) {
   const int code = sqlite3_exec(database_, sql, nullptr, nullptr, nullptr);
   if (code != SQLITE_OK) fail(file_, database_, code);
+}
+
+void Database::make_tables(const char* schema, int version) {
+  {
+    auto found = prepare("PRAGMA user_version");
+    found.step();
+    if (found.integer(0) != 0 && found.integer(0) != version)
+      throw Error(Part::frontend, fmt::format("{} is of another version of Echelon", file_));
+  }
+  Transaction transaction(*this, Transaction::Kind::lasting);
+  execute(schema);
+  execute(fmt::format("PRAGMA user_version = {}", version).c_str());
+  transaction.commit();
 }
 
 int64_t Database::num_changed() const { return sqlite3_changes64(database_); }
