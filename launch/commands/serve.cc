@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <ctime>
 #include <filesystem>
 #include <memory>
@@ -43,11 +42,8 @@ class ServeHead final : public Head {
   }
 
   void on_ready() override {
-    const std::string text =
-        banner(options_, engine_, layout_,
-               {.host = host_, .addresses = front_end_->addresses(), .made_key_file = made_key_file_});
-    std::fputs(text.c_str(), stderr);
-    std::fflush(stderr);
+    log::print(banner(options_, engine_, layout_,
+                      {.host = host_, .addresses = front_end_->addresses(), .made_key_file = made_key_file_}));
     publish();
   }
 
