@@ -156,11 +156,13 @@ void apply(const std::vector<Check>& checks, const std::vector<RankFacts>& ranks
   }
 }
 
-/// When ranks do not agree: each value, and whose it is.
+/// When ranks do not agree: each value, and whose it is; empty ones do not count.
 void compare(const std::vector<RankFacts>& ranks, const std::function<std::string(const RankFacts&)>& value,
              const std::string& what, bool is_error, const std::string& cure, std::vector<Finding>& found) {
   std::map<std::string, std::vector<int>> who;
-  for (size_t i = 0; i < ranks.size(); ++i) who[value(ranks[i])].push_back(static_cast<int>(i));
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    if (const std::string each = value(ranks[i]); !each.empty()) who[each].push_back(static_cast<int>(i));
+  }
   if (who.size() < 2) return;
   std::string text = fmt::format("ranks have different {}:", what);
   for (const auto& [each, which] : who) text += fmt::format(" {} on {};", each, names_of(which, ranks));
@@ -186,8 +188,11 @@ std::vector<Finding> find_faults(const std::vector<RankFacts>& ranks, int64_t ma
       ranks, [](const RankFacts& rank) { return rank.binary; }, "programs", true,
       "the same build under the same path on every host", found);
   compare(
-      ranks, [](const RankFacts& rank) { return fmt::format("{} bytes", rank.model.num_bytes); }, "models", true,
-      "the same files on every host", found);
+      ranks,
+      [](const RankFacts& rank) {
+        return rank.model.fault.empty() ? fmt::format("{} bytes", rank.model.num_bytes) : "";
+      },
+      "models", true, "the same files on every host", found);
   compare(
       ranks, [](const RankFacts& rank) { return rank.mpi; }, "versions of MPI", false,
       "the same Open MPI on every host", found);

@@ -11,7 +11,7 @@ namespace echelon {
 
 /// Messages between this rank and the one before it.
 struct LinkFacts {
-  std::string way;         ///< "shared memory" or "MPI"; empty: there is no rank before it
+  std::string way;         ///< "shared memory", "MPI" or "MPI over TCP"; empty: there is no rank before it
   double us = 0;           ///< one way, of a short message
   double bytes_per_s = 0;  ///< there and back, of long ones
   std::string fault;       ///< why there is no link; empty: there is

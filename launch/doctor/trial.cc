@@ -3,7 +3,9 @@
 #include "launch/doctor/trial.h"
 
 #include <chrono>
+#include <cstdlib>
 #include <numeric>
+#include <string_view>
 #include <vector>
 
 #include "kernels/base/error.h"
@@ -14,6 +16,15 @@ namespace {
 constexpr uint32_t kEpoch = 1;
 constexpr int kShortRounds = 200, kLongRounds = 8, kWarmUp = 20;
 constexpr size_t kShortBytes = 64, kLongBytes = 1 << 20;
+
+/// Between hosts MPI chooses; what its variables leave no choice in is said.
+std::string way_of_mpi() {
+  const char* pml = std::getenv("OMPI_MCA_pml");
+  const char* btl = std::getenv("OMPI_MCA_btl");
+  const bool is_tcp = pml != nullptr && std::string_view(pml) == "ob1" && btl != nullptr &&
+                      std::string_view(btl).find("tcp") != std::string_view::npos;
+  return is_tcp ? "MPI over TCP" : "MPI";
+}
 
 /// Seconds of so many messages there and back.
 double ping(Communicator& group, int peer, std::vector<std::byte>& bytes, int rounds) {
@@ -53,7 +64,7 @@ LinkFacts try_link(Job& job, int timeout_ms) {
   const int rank = job.rank();
   const std::vector<int>& hosts = job.host_of_rank();
   if (job.size() == 1) return link;
-  if (rank > 0) link.way = hosts[rank] == hosts[rank - 1] ? "shared memory" : "MPI";
+  if (rank > 0) link.way = hosts[rank] == hosts[rank - 1] ? "shared memory" : way_of_mpi();
   std::vector<int> all(static_cast<size_t>(job.size()));
   std::iota(all.begin(), all.end(), 0);
   try {

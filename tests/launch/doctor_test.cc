@@ -74,8 +74,8 @@ using Ranks = std::vector<RankFacts>&;
 TEST(Doctor, HealthyRanksLackNothing) { EXPECT_THAT(find_faults(healthy_ranks(), 1024), IsEmpty()); }
 
 TEST(Doctor, WhatPreventsAStartIsAnError) {
-  expect_one([](Ranks r) { r[3].model.fault = "no such file"; }, true, "rank 3 (n2): cannot open the model: no such",
-             "path");
+  expect_one([](Ranks r) { r[3].model = {.fault = "no such file"}; }, true,
+             "rank 3 (n2): cannot open the model: no such", "path");
   expect_one([](Ranks r) { r[0].shm_free_bytes = r[1].shm_free_bytes = 1 << 10; }, true,
              "ranks 0-1: /dev/shm has 0 MiB free", "--shm-size");
   expect_one([](Ranks r) { r[2].address_fault = "only loopback"; }, true, "only loopback", "--control-interface");

@@ -1,5 +1,5 @@
 # Of the working copy that this file lies in:
-#   spack repo add launch/packaging/spack && spack dev-build --path . echelon@main
+#   spack repo add launch/packaging/spack && spack dev-build -d . echelon@main
 from spack.package import *
 
 
