@@ -15,6 +15,7 @@ namespace {
 
 /// All of them find the same; the first speaks.
 [[noreturn]] void refuse_singletons(const Launcher& launcher) {
+  set_job_abort(nullptr);  // there is no rank beside this one, and MPI_Abort has words of its own
   constexpr unsigned kFirstSpeaksUs = 1'000'000;
   if (launcher.task == 0) throw Error(Part::parallel, singletons_message(launcher));
   ::usleep(kFirstSpeaksUs);

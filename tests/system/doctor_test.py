@@ -77,7 +77,7 @@ class Singletons(unittest.TestCase):
 
     def test_of_another_mpi(self):
         done = alone(["doctor"], {"PMI_RANK": "0", "PMI_SIZE": "2", "PMI_FD": "0"})
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
         self.assertIn("the mpirun of another MPI started 2 processes", done.stderr)
 
     def test_a_batch_script_may_run_one(self):
