@@ -12,7 +12,8 @@ Command bench_command(BenchOptions& options) {
       kGoals{0, 1 << 30};
   Command command{.name = "bench", .rows = {}};
   auto& rows = command.rows;
-  rows.push_back(text({.name = "url", .value_name = "URL", .help = "the address of a server"}, options.url));
+  rows.push_back(text({.name = "url", .value_name = "URL", .help = "the address of a server, or its --endpoint-file"},
+                      options.url));
   rows.back().operand = true;
   rows.push_back(integer({.name = "prompt", .value_name = "N", .help = "tokens of each prompt"}, options.prompt_tokens,
                          kTokens, true));

@@ -33,7 +33,8 @@ OptionRow seed_row(std::optional<int64_t>& target) {
 
 Command chat_command(ChatOptions& options) {
   Command command{.name = "chat", .rows = {}};
-  command.rows.push_back(text({.name = "url", .value_name = "URL", .help = "the address of a server"}, options.url));
+  command.rows.push_back(text(
+      {.name = "url", .value_name = "URL", .help = "the address of a server, or its --endpoint-file"}, options.url));
   command.rows.back().operand = true;
   command.rows.push_back(
       text({.name = "system", .value_name = "TEXT", .help = "the system prompt"}, options.settings.system));

@@ -253,7 +253,8 @@ Invocation parse_command(const Command& command, const std::vector<std::string>&
   invocation.warnings = unread_variables(command, environment);
   for (size_t i = 0; i < command.rows.size() && !invocation.print_config; ++i) {  // an origin for each row
     const OptionRow& row = command.rows[i];
-    if (row.operand && invocation.origins[i].source == OptionSource::preset && row.get() == quoted(""))
+    if (row.operand && !row.may_be_missing && invocation.origins[i].source == OptionSource::preset &&
+        row.get() == quoted(""))
       fail(fmt::format("{} is missing: echelon {} {}, {}", row.value_name, command.name, operands_of(command),
                        row.help));
   }

@@ -27,7 +27,7 @@ Batching batching_of(const std::string& name) {
 
 }  // namespace
 
-EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
+EngineOptions engine_options(const ServeOptions& options, int ranks_on_host, int cores_of_host) {
   EngineOptions engine;
   engine.model = options.model;
   engine.served_model_name = options.served_model_name;
@@ -63,7 +63,7 @@ EngineOptions engine_options(const ServeOptions& options, int ranks_on_host) {
   }
   engine.kv_type = kv_type_of(options.kv_cache_dtype, engine.compute);
   engine.isa = parse_cpu_isa(options.cpu_isa);
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  const int cores = cores_of_host > 0 ? cores_of_host : static_cast<int>(std::thread::hardware_concurrency());
   engine.num_threads = options.threads > 0 ? options.threads : std::max(1, cores / ranks_on_host);
   engine.chat_template = options.chat_template;
   engine.tool_call_parser = options.tool_call_parser;

@@ -6,8 +6,8 @@
 
 namespace echelon {
 
-/// ranks_on_host: for the default number of threads. Throws Error(Part::kernels) for an instruction set that this
-/// machine lacks.
-EngineOptions engine_options(const ServeOptions& options, int ranks_on_host);
+/// ranks_on_host and cores_of_host (0: those of this process): for the default number of threads. Throws
+/// Error(Part::kernels) for an instruction set that this machine lacks.
+EngineOptions engine_options(const ServeOptions& options, int ranks_on_host, int cores_of_host = 0);
 
 }  // namespace echelon

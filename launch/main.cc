@@ -13,6 +13,7 @@
 #include "launch/commands/bench.h"
 #include "launch/commands/chat.h"
 #include "launch/commands/completion.h"
+#include "launch/commands/doctor.h"
 #include "launch/commands/perplexity.h"
 #include "launch/commands/plan.h"
 #include "launch/commands/serve.h"
@@ -26,6 +27,7 @@ constexpr char kUsage[] =
     "usage: echelon serve MODEL [options]   serve a model; start it on every rank with launch/run, mpirun or srun\n"
     "       echelon serve --help            its options\n"
     "       echelon batch FILE -o OUTPUT --model MODEL [options]  answer a file of requests; started likewise\n"
+    "       echelon doctor [MODEL]          what hosts, ranks and networks lack for a server; started likewise\n"
     "       echelon plan MODEL [options]    which layouts hold a model, what a rank needs, how fast it is at best\n"
     "       echelon simulate MODEL [options]  what clients of a job that does not exist yet would see\n"
     "       echelon top URL [options]       watch a running server: its ranks, stages and micro-batches\n"
@@ -57,6 +59,7 @@ int main(int argc, char** argv) {
   const std::string command = arguments.empty() ? "" : arguments[0];
   if (command == "serve") return echelon::serve({arguments.begin() + 1, arguments.end()});
   if (command == "batch") return echelon::batch({arguments.begin() + 1, arguments.end()});
+  if (command == "doctor") return echelon::doctor({arguments.begin() + 1, arguments.end()});
   if (command == "top") return echelon::top({arguments.begin() + 1, arguments.end()});
   if (command == "bench") return echelon::bench({arguments.begin() + 1, arguments.end()});
   if (command == "perplexity") return echelon::perplexity({arguments.begin() + 1, arguments.end()});

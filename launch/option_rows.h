@@ -25,7 +25,8 @@ struct OptionRow {
   std::vector<std::string> choices = {};  ///< the values it takes, when they are few
   OptionShape shape = OptionShape::scalar;
   bool operand = false;  ///< what the command is about: an argument without a flag, too, in the order of the rows; it
-                         ///< may not be missing, unless it has a preset
+                         ///< may not be missing, unless it has a preset or
+  bool may_be_missing = false;
   /// Checks and stores. `values` holds one text, or several for a list. Throws BadValue.
   std::function<void(std::span<const std::string> values)> set;
   std::function<std::string()> get;  ///< as YAML

@@ -11,6 +11,7 @@
 #include "frontend/parts/call_syntax.h"
 #include "kernels/base/limits.h"
 #include "launch/access_rows.h"
+#include "launch/place_rows.h"
 
 namespace echelon {
 namespace {
@@ -248,8 +249,7 @@ std::vector<OptionRow> server_rows(ServeOptions& options) {
            options.served_model_name),
       text({.name = "host", .value_name = "ADDRESS", .help = "address to listen on; 0.0.0.0: all interfaces"},
            options.host),
-      integer({.name = "port", .value_name = "N", .help = "port to listen on; 0: any free one"}, options.port,
-              {0, 65535}),
+      port_row(options),
       text({.name = "chat-template",
             .value_name = "FILE|NAME",
             .help =
@@ -309,8 +309,8 @@ std::vector<OptionRow> serve_rows(ServeOptions& options) {
                                     .help = "GGUF file, Hugging Face folder, or a name in a Hugging Face cache folder"},
                                    options.model)};
   rows.front().operand = true;
-  for (auto&& group :
-       {layout_rows(options), engine_rows(options), server_rows(options), access_rows(options), batch_rows(options)})
+  for (auto&& group : {layout_rows(options), engine_rows(options), server_rows(options), access_rows(options),
+                       batch_rows(options), place_rows(options)})
     rows.insert(rows.end(), group.begin(), group.end());
   return rows;
 }

@@ -19,6 +19,10 @@ struct ServeOptions {
   std::string served_model_name;              ///< empty: from the model's path
   std::string host = "127.0.0.1";             ///< address the HTTP server binds
   int port = 8000;                            ///< 0: any free port
+  int last_port = 0;                          ///< of a range that begins with port; 0: port alone
+  std::string endpoint_file;                  ///< says to programs where the server is; empty: none
+  std::string prometheus_targets;             ///< likewise to Prometheus
+  std::string log_dir;                        ///< a file for each rank's log; empty: stderr alone
   std::vector<std::string> listen;            ///< in place of host and port; empty: those
   std::string tls_cert, tls_key;              ///< PEM files; empty: no TLS
   std::vector<std::string> api_keys;          ///< in clear

@@ -18,6 +18,7 @@ ServerOptions server_options(const ServeOptions& options) {
   ServerOptions server;
   server.host = options.host;
   server.port = static_cast<uint16_t>(options.port);
+  server.last_port = static_cast<uint16_t>(options.last_port);
   server.listen = options.listen;
   server.tls_certificate = options.tls_cert;
   server.tls_key = options.tls_key;

@@ -7,7 +7,9 @@ constexpr Range kIntervals{1, 3600};
 
 std::vector<OptionRow> top_rows(TopOptions& options) {
   std::vector<OptionRow> rows{
-      text({.name = "url", .value_name = "URL", .help = "the address of a server, such as http://127.0.0.1:8000"},
+      text({.name = "url",
+            .value_name = "URL",
+            .help = "the address of a server, such as http://127.0.0.1:8000, or its --endpoint-file"},
            options.url),
       integer({.name = "interval", .value_name = "S", .help = "seconds between two looks"}, options.interval,
               kIntervals),

@@ -14,6 +14,7 @@
 
 #include "kernels/base/check.h"
 #include "kernels/base/error.h"
+#include "kernels/base/log.h"
 
 namespace echelon {
 namespace {
@@ -44,7 +45,7 @@ void say(std::string_view does, const std::string& cause) {
   gethostname(host, sizeof(host) - 1);
   const std::string line =
       fmt::format("echelon: rank {} on {} {} the job: {}\n", std::max(process_rank(), 0), host, does, cause);
-  [[maybe_unused]] const ssize_t ignored = write(STDERR_FILENO, line.data(), line.size());
+  log::print(line);
 }
 
 [[noreturn]] void say_and_end(const std::string& cause) {

@@ -1,30 +1,37 @@
 // Chooses the kind of job from the environment that launchers set.
 #include "parallel/job.h"
 
-#include <cstdlib>
-#include <cstring>
+#include <unistd.h>
 
 #include "kernels/base/check.h"
+#include "kernels/base/error.h"
 #include "parallel/end_job.h"
+#include "parallel/launcher.h"
 #include "parallel/local/single_job.h"
 #include "parallel/mpi/mpi_job.h"
 
 namespace echelon {
+namespace {
 
-bool started_by_launcher() {
-  const auto has = [](const char* name) { return std::getenv(name) != nullptr; };
-  if (has("OMPI_COMM_WORLD_SIZE") || has("PMIX_RANK") || has("PMI_RANK")) return true;
-  // A batch script has SLURM_PROCID as well; only a task that srun has started has a step with a number of tasks.
-  const char* step = std::getenv("SLURM_STEP_ID");
-  const char* num_tasks = std::getenv("SLURM_STEP_NUM_TASKS");
-  return has("SLURM_PROCID") && step != nullptr && num_tasks != nullptr && std::atoi(num_tasks) > 1;
+/// All of them find the same; the first speaks.
+[[noreturn]] void refuse_singletons(const Launcher& launcher) {
+  set_job_abort(nullptr);  // there is no rank beside this one, and MPI_Abort has words of its own
+  constexpr unsigned kFirstSpeaksUs = 1'000'000;
+  if (launcher.task == 0) throw Error(Part::parallel, singletons_message(launcher));
+  ::usleep(kFirstSpeaksUs);
+  ::_exit(kJobFailedExitCode);
 }
 
+}  // namespace
+
 std::unique_ptr<Job> start_job(const JobOptions& options) {
+  const Launcher launcher = find_launcher();
   std::unique_ptr<Job> job;
-  if (started_by_launcher()) {
+  if (launcher.kind != Launcher::Kind::none) {
     die_with_parent();
+    if (!launcher.offers_pmi) refuse_singletons(launcher);  // MPI would end the process with words of its own
     job = std::make_unique<MpiJob>(options);
+    if (job->size() == 1 && launcher.num_tasks > 1) refuse_singletons(launcher);
   } else {
     job = std::make_unique<SingleJob>();
   }

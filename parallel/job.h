@@ -9,6 +9,7 @@
 
 #include "parallel/communicator.h"
 #include "parallel/control_channel.h"
+#include "parallel/cores.h"
 #include "parallel/patience.h"
 
 namespace echelon {
@@ -32,10 +33,20 @@ class Job {
   virtual const std::vector<int>& host_of_rank() const = 0;
   virtual const std::string& host_name(int rank) const = 0;
 
+  /// As the launcher bound this rank, and what it may use: more when it was bound to one core.
+  virtual const CoreSet& cores_given() const = 0;
+  virtual const CoreSet& cores() const = 0;
+  /// How many cores the ranks of this host may use together.
+  virtual int num_cores_of_host() const = 0;
+  /// "Open MPI v4.1.4, MPI_THREAD_SERIALIZED"; empty without MPI.
+  virtual std::string mpi() const = 0;
+
   /// All ranks. Throws Error(Part::parallel) naming `what` and the ranks that have not come in time.
   virtual void barrier(const std::string& what, int timeout_ms) = 0;
   /// All ranks: everyone's number, by rank. Throws Error(Part::parallel) naming `what` after start_timeout_ms.
   virtual std::vector<uint64_t> exchange_numbers(const std::string& what, uint64_t mine) = 0;
+  /// Likewise texts, of at most 1 MiB each.
+  virtual std::vector<std::string> exchange_texts(const std::string& what, const std::string& mine) = 0;
   /// As MakeGroup says. Shared memory between ranks of one host, MPI between hosts.
   virtual std::unique_ptr<Communicator> make_communicator(const std::vector<int>& members, GroupId id,
                                                           WaitTimes times = {}, std::stop_token given_up = {}) = 0;
@@ -49,11 +60,9 @@ class Job {
   virtual void finish(const std::vector<int>& lost = {}) = 0;
 };
 
-/// Whether mpirun or srun has started this process as one of several ranks.
-bool started_by_launcher();
-
 /// Under a launcher: starts MPI (and asks to die with the parent). Otherwise the job of this one process; MPI is not
-/// called. Sets process_rank(). Throws Error(Part::parallel).
+/// called. Sets process_rank(). Throws Error(Part::parallel); where each of several processes is a job of its own for
+/// MPI, on the first of them, and the others end without a word.
 std::unique_ptr<Job> start_job(const JobOptions& options = {});
 
 }  // namespace echelon

@@ -43,11 +43,13 @@ ListenAddress parse_listen_address(std::string_view text) {
 std::string to_string(const ListenAddress& address) {
   if (address.is_unix()) return fmt::format("unix:{}", address.unix_path);
   const bool is_v6 = address.host.find(':') != std::string::npos;
-  return is_v6 ? fmt::format("[{}]:{}", address.host, address.port) : fmt::format("{}:{}", address.host, address.port);
+  const std::string port =
+      address.last_port == 0 ? fmt::format("{}", address.port) : fmt::format("{}-{}", address.port, address.last_port);
+  return is_v6 ? fmt::format("[{}]:{}", address.host, port) : fmt::format("{}:{}", address.host, port);
 }
 
 std::vector<ListenAddress> listen_addresses(const ServerOptions& options) {
-  if (options.listen.empty()) return {{.host = options.host, .port = options.port}};
+  if (options.listen.empty()) return {{.host = options.host, .port = options.port, .last_port = options.last_port}};
   std::vector<ListenAddress> addresses;
   for (const std::string& text : options.listen) {
     try {

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
@@ -91,10 +92,10 @@ Listener::Listener(asio::any_io_executor executor, ListenAddress address)
   try {
     if (address_.is_unix()) {
       bind_unix();
+      acceptor_.listen(kListenBacklog);
     } else {
-      bind_tcp();
+      listen_tcp();
     }
-    acceptor_.listen(kListenBacklog);
   } catch (const boost::system::system_error& fault) {
     close();
     fail(address_, fault.code().message());
@@ -103,13 +104,25 @@ Listener::Listener(asio::any_io_executor executor, ListenAddress address)
 
 Listener::~Listener() { close(); }
 
-void Listener::bind_tcp() {
-  const tcp::endpoint endpoint = resolve(address_);
-  acceptor_.open(endpoint.protocol());
-  acceptor_.set_option(asio::socket_base::reuse_address(true));
-  if (endpoint.address().is_v6() && endpoint.address().is_unspecified()) acceptor_.set_option(asio::ip::v6_only(false));
-  acceptor_.bind(endpoint);
+void Listener::listen_tcp() {
+  tcp::endpoint endpoint = resolve(address_);
+  const unsigned last = std::max(address_.port, address_.last_port);
+  boost::system::error_code error;
+  for (unsigned port = address_.port; port <= last; ++port) {
+    endpoint.port(static_cast<uint16_t>(port));
+    acceptor_.open(endpoint.protocol());
+    acceptor_.set_option(asio::socket_base::reuse_address(true));
+    if (endpoint.address().is_v6() && endpoint.address().is_unspecified())
+      acceptor_.set_option(asio::ip::v6_only(false));
+    acceptor_.bind(endpoint, error);
+    if (!error) acceptor_.listen(kListenBacklog, error);
+    if (!error) break;
+    acceptor_.close();
+    if (error != asio::error::address_in_use) break;
+  }
+  if (error) throw boost::system::system_error(error);
   address_.port = tcp_endpoint(acceptor_.local_endpoint()).port();
+  address_.last_port = 0;
 }
 
 void Listener::bind_unix() {

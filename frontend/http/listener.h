@@ -44,7 +44,7 @@ class Listener {
   void close();
 
  private:
-  void bind_tcp();
+  void listen_tcp();
   void bind_unix();
 
   Acceptor acceptor_;

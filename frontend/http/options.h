@@ -13,6 +13,7 @@ namespace echelon {
 struct ServerOptions {
   std::string host = "127.0.0.1";            ///< name or address; "::" and "0.0.0.0" mean every interface
   uint16_t port = 8000;                      ///< 0: any free one, see HttpServer::port()
+  uint16_t last_port = 0;                    ///< the first free one from port to this; 0: port alone
   std::vector<std::string> listen;           ///< "unix:PATH", "HOST:PORT"; in place of host and port; empty: those
   std::string tls_certificate, tls_key;      ///< PEM files; empty: no TLS. Unix-domain sockets go without
   int threads = 2;                           ///< io threads; at least 1

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "kernels/base/limits.h"
+#include "launch/endpoint_file.h"
 
 namespace echelon {
 namespace {
@@ -18,12 +19,6 @@ std::string key_field(const ServeOptions& options, const ServedAt& at) {
   if (!at.made_key_file.empty())
     return fmt::format(" -H \"Authorization: Bearer $(cat {})\"", at.made_key_file.string());
   return options.api_keys.empty() && options.api_key_file.empty() ? "" : " -H \"Authorization: Bearer $KEY\"";
-}
-
-/// A name for an address of every interface.
-ListenAddress reachable(ListenAddress address, const std::string& host) {
-  if (address.host == "0.0.0.0" || address.host == "::") address.host = host;
-  return address;
 }
 
 std::string address_lines(const ListenAddress& address, const std::string& scheme, const std::string& host) {

@@ -10,6 +10,7 @@
 #include "kernels/base/error.h"
 #include "launch/bench/load.h"
 #include "launch/bench_options.h"
+#include "launch/endpoint_file.h"
 #include "launch/write_file.h"
 
 namespace echelon {
@@ -29,7 +30,7 @@ void show_progress(const std::string& what, int done, int total) {
 }
 
 int measure(const BenchOptions& options) {
-  BenchLoad load{.server = parse_server(options.url),
+  BenchLoad load{.server = server_at(options.url),
                  .api_key = options.api_key,
                  .model = {},
                  .prompt_tokens = options.prompt_tokens,

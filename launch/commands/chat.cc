@@ -14,6 +14,7 @@
 #include "launch/chat_options.h"
 #include "launch/client/event_stream.h"
 #include "launch/client/http_client.h"
+#include "launch/endpoint_file.h"
 
 namespace echelon {
 namespace {
@@ -32,7 +33,7 @@ void print(std::string_view text) {
 class Chat {
  public:
   explicit Chat(const ChatOptions& options)
-      : server_(parse_server(options.url)),
+      : server_(server_at(options.url)),
         api_key_(options.api_key),
         conversation_(options.settings),
         is_terminal_(isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0),

@@ -8,6 +8,7 @@
 #include "launch/bench_options.h"
 #include "launch/chat_options.h"
 #include "launch/completion.h"
+#include "launch/doctor_options.h"
 #include "launch/option_table.h"
 #include "launch/perplexity_options.h"
 #include "launch/plan_options.h"
@@ -30,6 +31,7 @@ int completion(const std::vector<std::string>& arguments) {
   ServeOptions serve;
   BatchOptions batch;
   PerplexityOptions perplexity;
+  DoctorOptions doctor;
   PlanOptions plan;
   SimulateOptions simulate;
   BenchOptions bench;
@@ -39,6 +41,7 @@ int completion(const std::vector<std::string>& arguments) {
       {.command = {.name = "serve", .rows = serve_rows(serve)}, .help = "serve a model"},
       {.command = batch_command(batch), .help = "answer a file of requests"},
       {.command = perplexity_command(perplexity), .help = "how well a model foresees a text"},
+      {.command = doctor_command(doctor), .help = "what hosts and ranks lack for a server"},
       {.command = plan_command(plan), .help = "which layouts hold a model"},
       {.command = simulate_command(simulate), .help = "what clients of a job would see"},
       {.command = bench_command(bench), .help = "measure a running server", .words = "http://127.0.0.1:8000"},

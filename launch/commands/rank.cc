@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@
 #include "kernels/base/log.h"
 #include "launch/engine_settings.h"
 #include "parallel/end_job.h"
+#include "parallel/launcher.h"
 
 namespace echelon {
 namespace {
@@ -128,13 +130,6 @@ ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, Con
   return handlers;
 }
 
-/// For launch/run, where the launcher's exit code says nothing. The file is there when rank 0 is on its host.
-void tell_outcome(const std::string& outcome) {
-  const char* file = std::getenv("ECHELON_OUTCOME_FILE");
-  if (file == nullptr || ::access(file, W_OK) != 0) return;
-  std::ofstream(file, std::ios::trunc) << outcome;
-}
-
 /// Rank 0 ends the job with the message of the first rank that has one, or goes on without this rank, whose connection
 /// then ends, and with it this process.
 void report_fault(ControlChannel& control, int rank, const std::string& host, const std::string& cause) {
@@ -193,7 +188,7 @@ int run_rank(Job& job, const ServeOptions& options, const MakeHead& make_head) {
   if (rank == 0) tell_outcome("began");
   const std::vector<int> at_work = hosts_at_work(job, options);
   const int ranks_on_host = ranks_on_host_of(job, at_work, rank);
-  const EngineOptions engine_settings = engine_options(options, ranks_on_host);
+  const EngineOptions engine_settings = engine_options(options, ranks_on_host, job.num_cores_of_host());
   const Layout layout(layout_of(job, at_work, options, engine_settings), at_work);
 
   std::unique_ptr<ServingEngine> engine;
@@ -206,10 +201,7 @@ int run_rank(Job& job, const ServeOptions& options, const MakeHead& make_head) {
         ServingEngine::Callbacks{.on_ready = [&] { head->on_ready(); }, .on_failure = end_all});
     head = make_head(*engine, layout, job);
   }
-  const WaitTimes times{.spin_us = layout.num_ranks() * engine_settings.num_threads >
-                                           static_cast<int>(std::thread::hardware_concurrency())
-                                       ? 0
-                                       : -1};
+  const WaitTimes times{.spin_us = layout.num_ranks() * engine_settings.num_threads > job.num_cores_of_host() ? 0 : -1};
   const auto make_group = [&](const std::vector<int>& members, GroupId id, std::stop_token given_up) {
     return job.make_communicator(members, id, times, std::move(given_up));
   };
@@ -246,11 +238,27 @@ int run_rank(Job& job, const ServeOptions& options, const MakeHead& make_head) {
 
 }  // namespace
 
-bool speaks_for_all() {
-  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
-    if (const char* rank = std::getenv(variable)) return std::string_view(rank) == "0";
+void tell_outcome(const std::string& outcome) {
+  const char* file = std::getenv("ECHELON_OUTCOME_FILE");
+  if (file == nullptr || ::access(file, W_OK) != 0) return;
+  std::ofstream(file, std::ios::trunc) << outcome;
+}
+
+bool speaks_for_all() { return find_launcher().task == 0; }
+
+void set_up_log(const Job& job, const ServeOptions& options) {
+  std::string file;
+  if (!options.log_dir.empty()) {
+    const std::filesystem::path folder = options.log_dir;
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    if (error) throw Error(Part::launch, fmt::format("--log-dir {}: {}", options.log_dir, error.message()));
+    file = folder / fmt::format("rank{}-{}.log", job.rank(), job.host_name(job.rank()));
   }
-  return true;
+  log::set_up(job.rank(), options.log_level, file);
+  if (job.cores() != job.cores_given())
+    log::info("the launcher bound this rank to core {} alone; it uses {} (mpirun --bind-to none, srun --cpu-bind=none)",
+              to_string(job.cores_given()), to_string(job.cores()));
 }
 
 int run_job(const ServeOptions& options, const MakeHead& make_head) {
@@ -258,7 +266,7 @@ int run_job(const ServeOptions& options, const MakeHead& make_head) {
   try {
     const auto job =
         start_job({.start_timeout_ms = options.startup_timeout_s * 1000, .interface = options.control_interface});
-    log::set_up(job->rank(), options.log_level);
+    set_up_log(*job, options);
     return run_rank(*job, options, make_head);
   } catch (const std::exception& error) {
     // Before the control channel stands, a fault is usually the same on every rank: rank 0 speaks.

@@ -41,6 +41,13 @@ using MakeHead = std::function<std::unique_ptr<Head>(ServingEngine& engine, cons
 /// Before MPI runs, the launcher's variables tell which rank this is, so that one rank speaks for all.
 bool speaks_for_all();
 
+/// Where this rank's lines go from now on, and a line when it was bound to one core. Throws Error(Part::launch).
+void set_up_log(const Job& job, const ServeOptions& options);
+
+/// For launch/run, where the launcher's exit code says nothing: "began", or rank 0's exit code. The file is there when
+/// rank 0 is on its host.
+void tell_outcome(const std::string& outcome);
+
 inline const ServeOptions& served(const ServeOptions& options) { return options; }
 template <typename Options>
 const ServeOptions& served(const Options& options) {

@@ -15,6 +15,7 @@
 
 #include "kernels/base/error.h"
 #include "launch/client/http_client.h"
+#include "launch/endpoint_file.h"
 #include "launch/top/snapshot.h"
 #include "launch/top/view.h"
 #include "launch/top_options.h"
@@ -150,7 +151,7 @@ int top(const std::vector<std::string>& arguments) {
       fmt::print("{}", invocation.help ? top_help() : print_config("top", invocation));
       return 0;
     }
-    const ServerAddress server = parse_server(invocation.options.url);
+    const ServerAddress server = server_at(invocation.options.url);
     return invocation.options.once ? print_once(invocation.options, server) : watch(invocation.options, server);
   } catch (const Error& error) {
     fmt::print(stderr, "echelon top: {}\n", error.what());

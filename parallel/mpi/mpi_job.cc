@@ -26,7 +26,7 @@ namespace {
 
 constexpr int kTagArrive = 1, kTagRelease = 2;
 constexpr unsigned kFinalizeSeconds = 5;
-constexpr size_t kHostNameBytes = 256, kBootIdBytes = 64, kAddressBytes = 128;
+constexpr size_t kHostNameBytes = 256, kBootIdBytes = 64, kAddressBytes = 128, kMaxTextBytes = 1 << 20;
 
 /// A launcher that leaves the job alone when a rank has died leaves it alone after MPI_Abort, too.
 bool launcher_recovers() {
@@ -44,14 +44,6 @@ void abort_all(int exit_code) {
   MPI_Initialized(&initialized);
   MPI_Finalized(&finalized);
   if (initialized != 0 && finalized == 0) MPI_Abort(MPI_COMM_WORLD, exit_code);
-}
-
-/// How many tasks the launcher says it has started; 0 when it does not say.
-int num_launched() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}) {
-    if (const char* text = std::getenv(name)) return std::atoi(text);
-  }
-  return 0;
 }
 
 /// Hosts are told apart by name and by boot: containers of different hosts may share a name.
@@ -106,12 +98,8 @@ MpiJob::MpiJob(const JobOptions& options) : options_(options) {
   }
   if (size_ > kMaxRanks)
     throw Error(Part::parallel, fmt::format("{} ranks; at most {} are possible", size_, kMaxRanks));
-  if (size_ == 1 && num_launched() > 1) {
-    throw Error(Part::parallel, fmt::format("the launcher started {} tasks, but MPI sees one: start with `srun "
-                                            "--mpi=pmix`, or with the mpirun of the Open MPI "
-                                            "that this program is linked with",
-                                            num_launched()));
-  }
+  cores_given_ = bound_cores();
+  cores_ = widen_binding();
   check_tags();
   find_ranks();
   remove_stale_shared_memory();
@@ -130,12 +118,13 @@ struct RankCard {
   std::array<char, kHostNameBytes> host_name{};
   std::array<char, kBootIdBytes> boot{};
   int64_t process = 0;
+  CoreSet cores;
   uint64_t job_id = 0;
   JobSecret secret{};
 };
 
 void MpiJob::find_ranks() {
-  RankCard mine{.process = getpid()};
+  RankCard mine{.process = getpid(), .cores = cores_};
   gethostname(mine.host_name.data(), kHostNameBytes - 1);
   boot_id().copy(mine.boot.data(), kBootIdBytes - 1);
   if (rank_ == 0) {
@@ -144,23 +133,25 @@ void MpiJob::find_ranks() {
   }
   std::vector<char> bytes(sizeof(mine));
   std::memcpy(bytes.data(), &mine, sizeof(mine));
-  mpi::Pending pending;
-  const size_t index = pending.all_gather(std::move(bytes), size_);
-  pending.wait(options_.start_timeout_ms,
-               [&] { return fmt::format("rank {}: not all of {} ranks have told their host", rank_, size_); });
+  bytes = all_gather("telling hosts", std::move(bytes));
+  std::vector<CoreSet> cores_of_rank;
   std::map<std::string, int> number_of_host;
   for (int r = 0; r < size_; ++r) {
     RankCard card;
-    std::memcpy(&card, pending.buffer(index).data() + static_cast<size_t>(r) * sizeof(card), sizeof(card));
+    std::memcpy(&card, bytes.data() + static_cast<size_t>(r) * sizeof(card), sizeof(card));
     const std::string name = text_of(card.host_name);
     std::string key = name + '\n' + text_of(card.boot);
     if (options_.ranks_per_host > 0) key += fmt::format("\n{}", r / options_.ranks_per_host);
     host_of_rank_.push_back(number_of_host.try_emplace(key, static_cast<int>(number_of_host.size())).first->second);
     host_names_.push_back(name);
     process_of_rank_.push_back(card.process);
+    cores_of_rank.push_back(card.cores);
     if (r != 0) continue;
     job_id_ = card.job_id;
     secret_ = card.secret;
+  }
+  for (int r = 0; r < size_; ++r) {
+    if (host_of_rank_[r] == host_of_rank_[rank_]) cores_of_host_ |= cores_of_rank[r];
   }
 }
 
@@ -168,16 +159,47 @@ bool MpiJob::on_one_host() const {
   return std::all_of(host_of_rank_.begin(), host_of_rank_.end(), [](int host) { return host == 0; });
 }
 
+std::string MpiJob::mpi() const {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> version{};
+  int size = 0, level = 0;
+  MPI_Get_library_version(version.data(), &size);
+  MPI_Query_thread(&level);
+  const std::string text = text_of(version);
+  return fmt::format("{}, MPI_THREAD_{}", text.substr(0, text.find_first_of(",\n")),
+                     level == MPI_THREAD_MULTIPLE ? "MULTIPLE" : "SERIALIZED");
+}
+
+/// As many bytes from each.
+std::vector<char> MpiJob::all_gather(const std::string& what, std::vector<char> mine) {
+  const size_t num_bytes = mine.size() * static_cast<size_t>(size_);
+  mpi::Pending pending;
+  const size_t index = pending.all_gather(std::move(mine), size_);
+  pending.wait(options_.start_timeout_ms,
+               [&] { return fmt::format("rank {}: {}: not all of {} ranks have come", rank_, what, size_); });
+  return {pending.buffer(index).begin(), pending.buffer(index).begin() + static_cast<std::ptrdiff_t>(num_bytes)};
+}
+
 std::vector<uint64_t> MpiJob::exchange_numbers(const std::string& what, uint64_t mine) {
   std::vector<char> bytes(sizeof(mine));
   std::memcpy(bytes.data(), &mine, sizeof(mine));
-  mpi::Pending pending;
-  const size_t index = pending.all_gather(std::move(bytes), size_);
-  pending.wait(options_.start_timeout_ms,
-               [&] { return fmt::format("rank {}: {}: not all of {} ranks have come", rank_, what, size_); });
+  bytes = all_gather(what, std::move(bytes));
   std::vector<uint64_t> all(static_cast<size_t>(size_));
-  std::memcpy(all.data(), pending.buffer(index).data(), all.size() * sizeof(mine));
+  std::memcpy(all.data(), bytes.data(), bytes.size());
   return all;
+}
+
+std::vector<std::string> MpiJob::exchange_texts(const std::string& what, const std::string& mine) {
+  ECHELON_CHECK(mine.size() <= kMaxTextBytes);
+  const std::vector<uint64_t> sizes = exchange_numbers(what, mine.size());
+  const uint64_t longest = *std::max_element(sizes.begin(), sizes.end());
+  if (longest > kMaxTextBytes)
+    throw Error(Part::parallel, fmt::format("{}: a rank announces a text of {} bytes", what, longest));
+  std::vector<char> bytes(longest);
+  std::copy(mine.begin(), mine.end(), bytes.begin());
+  bytes = all_gather(what, std::move(bytes));
+  std::vector<std::string> texts;
+  for (size_t r = 0; r < sizes.size(); ++r) texts.emplace_back(bytes.data() + r * longest, sizes[r]);
+  return texts;
 }
 
 void MpiJob::barrier(const std::string& what, int timeout_ms) {

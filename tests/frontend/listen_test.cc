@@ -127,6 +127,29 @@ TEST_F(Listen, WhatIsNoSocketIsLeftAlone) {
   EXPECT_TRUE(std::filesystem::exists(path_)) << "what somebody else put there meanwhile stays";
 }
 
+TEST_F(Listen, TheFirstFreePortOfARange) {
+  start({"127.0.0.1:0"});
+  const uint16_t taken = front_->port();
+  const auto with_range = [&](uint16_t first, uint16_t last) {
+    ServerOptions options;
+    options.port = first;
+    options.last_port = last;
+    return std::make_unique<FrontEnd>(options, engine_);
+  };
+  const auto next = with_range(taken, static_cast<uint16_t>(std::min(taken + 50, 65535)));
+  next->start();
+  EXPECT_GT(next->port(), taken);
+  EXPECT_EQ(to_string(next->addresses()[0]), fmt::format("127.0.0.1:{}", next->port()));
+  EXPECT_EQ(testing::ask(next->port(), get_text("/version")).status, 200);
+  try {
+    with_range(taken, taken)->start();
+    FAIL() << "the port is taken";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(),
+                HasSubstr(fmt::format("cannot listen on 127.0.0.1:{0}-{0}: Address already in use", taken)));
+  }
+}
+
 TEST_F(Listen, AFailedStartLeavesNoFile) {
   EXPECT_THAT(error_of({"unix:" + path_, "no such host:1"}), HasSubstr("cannot listen on no such host:1"));
   EXPECT_FALSE(std::filesystem::exists(path_));

@@ -97,6 +97,13 @@ void check_control(Job& job) {
   const std::vector<uint64_t> numbers = job.exchange_numbers("numbers", 100 + static_cast<uint64_t>(job.rank()));
   require(numbers.size() == static_cast<size_t>(job.size()), "a number of every rank");
   for (int r = 0; r < job.size(); ++r) require(numbers[r] == 100u + r, "the number of rank " + std::to_string(r));
+  const auto text_of = [](int rank) {
+    return std::string(static_cast<size_t>(rank) * 1000, 'a') + std::to_string(rank);
+  };
+  const std::vector<std::string> texts = job.exchange_texts("texts", text_of(job.rank()));
+  require(texts.size() == static_cast<size_t>(job.size()), "a text of every rank");
+  for (int r = 0; r < job.size(); ++r) require(texts[r] == text_of(r), "the text of rank " + std::to_string(r));
+  require(job.num_cores_of_host() >= job.cores().count() && job.cores().count() > 0, "the host has this rank's cores");
   job.barrier("after the control messages", 30'000);
   control->close();
   require(lost.empty(), lost);
