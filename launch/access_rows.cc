@@ -16,6 +16,8 @@ constexpr size_t kMaxListeners = 64;
 constexpr size_t kMaxOrigins = 64;
 constexpr int64_t kMaxPerMinute = 1'000'000'000'000;
 constexpr int64_t kMaxConnections = 1'000'000;
+constexpr int64_t kMinBodyBytes = 1 << 10, kMaxBodyBytes = 1 << 30;
+constexpr int kMaxTimeout = 86400;
 
 std::string quoted_list(const std::vector<std::string>& texts) {
   std::vector<std::string> out;
@@ -131,6 +133,22 @@ std::vector<OptionRow> access_rows(ServeOptions& options) {
                .help = "those of one address (IPv6: of a /64 network); the next is told 429; 0, any: when all clients "
                        "come through a proxy"},
               options.max_connections_per_address, {0, kMaxConnections}),
+      bytes({.name = "max-body", .value_name = "BYTES", .help = "of a request, uploads of files excepted; more: 413"},
+            options.max_body_bytes, {kMinBodyBytes, kMaxBodyBytes}),
+      integer(
+          {.name = "header-timeout-s",
+           .value_name = "N",
+           .help = "seconds from the first byte of a request to the end of its header; then its connection is closed"},
+          options.header_timeout_s, {1, kMaxTimeout}),
+      integer({.name = "body-timeout-s", .value_name = "N", .help = "likewise for its body, and more for a long one"},
+              options.body_timeout_s, {1, kMaxTimeout}),
+      integer(
+          {.name = "idle-timeout-s", .value_name = "N", .help = "seconds that a connection may rest between requests"},
+          options.idle_timeout_s, {1, kMaxTimeout}),
+      integer({.name = "write-timeout-s",
+               .value_name = "N",
+               .help = "seconds in which a client takes nothing of what is written; then its connection is closed"},
+              options.write_timeout_s, {1, kMaxTimeout}),
       cors_row(options),
       text(
           {.name = "request-log",

@@ -31,6 +31,8 @@ struct ServeOptions {
   int64_t limit_tokens_per_min = 0;           ///< likewise, of prompts and answers
   int64_t max_connections = 1024;             ///< at once
   int64_t max_connections_per_address = 512;  ///< 0: any
+  int64_t max_body_bytes = 32 << 20;          ///< of a request
+  int header_timeout_s = 10, body_timeout_s = 60, idle_timeout_s = 75, write_timeout_s = 30;
   std::string request_log;                    ///< file of a line for each request; empty: none
   bool request_log_text = false;              ///< bodies, too
   std::vector<std::string> cors_origins;      ///< pages that may ask; "*": any

@@ -8,6 +8,7 @@
 namespace echelon {
 namespace {
 
+constexpr size_t kBodiesAtOnce = 8;  ///< of the longest
 /// A batch's sequences slow every step that a user's are in. On CPUs an eighth already gives batches most of their
 /// speed.
 constexpr int kBatchShare = 8;
@@ -29,6 +30,12 @@ ServerOptions server_options(const ServeOptions& options) {
   server.allowed_origins = options.cors_origins;
   server.max_connections = static_cast<size_t>(options.max_connections);
   server.connections_per_address = static_cast<size_t>(options.max_connections_per_address);
+  server.body_bytes = static_cast<size_t>(options.max_body_bytes);
+  server.total_body_bytes = std::max(server.total_body_bytes, kBodiesAtOnce * server.body_bytes);
+  server.header_timeout = std::chrono::seconds(options.header_timeout_s);
+  server.body_timeout = std::chrono::seconds(options.body_timeout_s);
+  server.idle_timeout = std::chrono::seconds(options.idle_timeout_s);
+  server.write_timeout = std::chrono::seconds(options.write_timeout_s);
   server.limit_requests_per_min = options.limit_requests_per_min;
   server.limit_tokens_per_min = options.limit_tokens_per_min;
   server.batch_dir = options.batch_dir;

@@ -1,12 +1,9 @@
 // Tokens wait in memory for a transaction of all of them, twenty times a second.
 #include "frontend/journal/journal.h"
 
-#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cstring>
-#include <map>
 #include <utility>
 
 #include "kernels/base/error.h"
@@ -17,8 +14,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kFlushPeriod{50};
 constexpr std::chrono::seconds kForgetPeriod{30};
-constexpr int64_t kMaxLength = 1 << 24;   ///< tokens of a choice, of a file that may be damaged
-constexpr int64_t kMaxChoices = 1 << 12;  ///< likewise
 constexpr int kSchemaVersion = 1;
 constexpr char kSchema[] = R"sql(
 CREATE TABLE IF NOT EXISTS streams (
@@ -35,71 +30,6 @@ CREATE INDEX IF NOT EXISTS pieces_by_stream ON pieces (stream);
 int64_t unix_seconds() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
-
-void append(std::string& bytes, int32_t value) {
-  char raw[sizeof(value)];
-  std::memcpy(raw, &value, sizeof(value));
-  bytes.append(raw, sizeof(value));
-}
-
-std::string bytes_of(const std::vector<TokenId>& tokens) {
-  return std::string(reinterpret_cast<const char*>(tokens.data()), tokens.size() * sizeof(TokenId));
-}
-
-/// Each with its length before it.
-std::string bytes_of(const std::vector<std::vector<TokenId>>& prompts) {
-  std::string bytes;
-  for (const auto& prompt : prompts) {
-    append(bytes, static_cast<int32_t>(prompt.size()));
-    bytes += bytes_of(prompt);
-  }
-  return bytes;
-}
-
-[[noreturn]] void damaged(std::string_view what) {
-  throw Error(Part::frontend, fmt::format("a stream's {} cannot be", what));
-}
-
-std::vector<TokenId> tokens_of(std::string_view bytes) {
-  if (bytes.size() % sizeof(TokenId) != 0) damaged("tokens");
-  std::vector<TokenId> tokens(bytes.size() / sizeof(TokenId));
-  if (!tokens.empty()) std::memcpy(tokens.data(), bytes.data(), bytes.size());
-  return tokens;
-}
-
-std::vector<std::vector<TokenId>> prompts_of(std::string_view bytes) {
-  std::vector<std::vector<TokenId>> prompts;
-  while (!bytes.empty()) {
-    int32_t length = 0;
-    if (bytes.size() < sizeof(length)) damaged("prompts");
-    std::memcpy(&length, bytes.data(), sizeof(length));
-    bytes.remove_prefix(sizeof(length));
-    if (length < 0 || static_cast<size_t>(length) > bytes.size() / sizeof(TokenId)) damaged("prompts");
-    prompts.push_back(tokens_of(bytes.substr(0, static_cast<size_t>(length) * sizeof(TokenId))));
-    bytes.remove_prefix(static_cast<size_t>(length) * sizeof(TokenId));
-  }
-  return prompts;
-}
-
-/// A row of pieces. What is there already is said again, and what would leave a hole is made again.
-void add_piece(const Statement& row, StoredStream& stream) {
-  const int64_t index = row.integer(0), position = row.integer(1);
-  if (index < 0 || index >= kMaxChoices || position < 0 || position > kMaxLength) damaged("places");
-  if (static_cast<size_t>(index) >= stream.choices.size()) stream.choices.resize(static_cast<size_t>(index) + 1);
-  StoredChoice& choice = stream.choices[static_cast<size_t>(index)];
-  const std::vector<TokenId> tokens = tokens_of(row.bytes(2));
-  const auto begin = static_cast<size_t>(position);
-  if (begin > choice.tokens.size() || choice.finish) return;
-  const size_t known = std::min(choice.tokens.size() - begin, tokens.size());
-  choice.tokens.insert(choice.tokens.end(), tokens.begin() + static_cast<ptrdiff_t>(known), tokens.end());
-  const std::optional<int64_t> finish = row.maybe_integer(3), stop_token = row.maybe_integer(4);
-  if (finish && choice.tokens.empty()) damaged("ends");
-  if (!finish || begin + tokens.size() != choice.tokens.size()) return;
-  if (*finish != static_cast<int64_t>(FinishReason::stop) && *finish != static_cast<int64_t>(FinishReason::length))
-    damaged("ends");
-  choice.finish = static_cast<FinishReason>(*finish);
-  if (stop_token) choice.stop_token = static_cast<TokenId>(*stop_token);
 }
 
 }  // namespace
@@ -222,21 +152,23 @@ void Journal::write(std::vector<Entry> entries) {
   int64_t touched = 0;
   for (size_t i = 0; i < entries.size();) {
     const Entry first = entries[i];
-    std::string tokens;
+    std::vector<TokenId> tokens;
     std::optional<int64_t> finish, stop_token;
     uint32_t next = first.position;
     for (; i < entries.size() && !finish; ++i) {  // as far as they follow each other
       const Entry& entry = entries[i];
       if (entry.stream != first.stream || entry.choice != first.choice || entry.position != next) break;
       if (entry.token >= 0) {
-        append(tokens, entry.token);
+        tokens.push_back(entry.token);
         ++next;
       } else {
         finish = static_cast<int64_t>(entry.reason);
         if (entry.stop_token >= 0) stop_token = entry.stop_token;
       }
     }
-    insert.bind(first.stream, int64_t{first.choice}, int64_t{first.position}, Blob{tokens}, finish, stop_token).run();
+    insert
+        .bind(first.stream, int64_t{first.choice}, int64_t{first.position}, Blob{bytes_of(tokens)}, finish, stop_token)
+        .run();
     if (std::exchange(touched, first.stream) != first.stream) touch.bind(first.stream, unix_seconds()).run();
   }
   transaction.commit();
@@ -283,7 +215,14 @@ std::optional<StoredStream> Journal::read(std::string_view id, std::string_view 
   auto pieces = database_->prepare(
       "SELECT choice, position, tokens, finish, stop_token FROM pieces WHERE stream = ?1 ORDER BY choice, position");
   pieces.bind(stream.number);
-  while (pieces.step()) add_piece(pieces, stream);
+  while (pieces.step()) {
+    add_piece({.choice = pieces.integer(0),
+               .position = pieces.integer(1),
+               .tokens = pieces.bytes(2),
+               .finish = pieces.maybe_integer(3),
+               .stop_token = pieces.maybe_integer(4)},
+              stream);
+  }
   return stream;
 }
 

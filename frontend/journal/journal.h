@@ -20,31 +20,12 @@
 #include <vector>
 
 #include "engine/request.h"
+#include "frontend/journal/stored_stream.h"
 #include "frontend/metrics/journal_metrics.h"
 #include "frontend/storage/own_folder.h"
 #include "frontend/storage/sqlite.h"
 
 namespace echelon {
-
-/// Of one choice of one prompt, as the engine gave it.
-struct StoredChoice {
-  std::vector<TokenId> tokens;
-  std::optional<FinishReason> finish;  ///< stop or length
-  std::optional<TokenId> stop_token;   ///< the last of tokens, when it ended the choice
-};
-
-struct StoredStream {
-  int64_t number = 0;  ///< by the journal
-  std::string id;      ///< the answer's
-  std::string tenant;  ///< two may have the same id
-  std::string path;    ///< the endpoint's
-  std::string body;
-  std::string fingerprint;  ///< ModelInfo::fingerprint
-  int64_t began_unix_ms = 0;
-  uint64_t seed = 0;
-  std::vector<std::vector<TokenId>> prompts;  ///< a template may tell the time
-  std::vector<StoredChoice> choices;          ///< prompt x n + choice; those without a token may be missing at the end
-};
 
 class Journal {
  public:

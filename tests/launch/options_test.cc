@@ -50,8 +50,8 @@ class OptionFile : public ::testing::Test {
 
 /// A text that row `index` of serve takes and that is not its default.
 std::string another_value(size_t index) {
-  for (const std::string value : {"3", "false", "true", "bf16", "avx2", "float32", "debug", "a=3", "dynamic", "latency",
-                                  "unix:/s", "http://a", "none", "x.json", "something"}) {
+  for (const std::string value : {"3", "4096", "false", "true", "bf16", "avx2", "float32", "debug", "a=3", "dynamic",
+                                  "latency", "unix:/s", "http://a", "none", "x.json", "something"}) {
     ServeOptions changed;
     const OptionRow row = serve_rows(changed)[index];
     const std::string preset = row.get();
