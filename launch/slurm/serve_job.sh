@@ -1,5 +1,5 @@
 # For the templates beside it: a server inside a Slurm job. Variables: ECHELON_HOME (the repository, else the folder of
-# sbatch), ECHELON_LAUNCHER (srun, the default, or mpirun), ECHELON_PORT, ECHELON_HOST, ECHELON_API_KEY, ECHELON_JOURNAL
+# sbatch), ECHELON_LAUNCHER (srun, the default, or mpirun), ECHELON_PORT, ECHELON_HOST, ECHELON_API_KEY
 # and every other option of serve; see launch/README.md.
 set -euo pipefail
 home=${ECHELON_HOME:-$SLURM_SUBMIT_DIR}

@@ -29,8 +29,9 @@ class Load:
             thread.start()
 
     def body(self, index):
+        """Of different lengths, so that the streams do not all end in one step."""
         return {"model": self.model, "prompt": f"{index}: The story of the {index}th lighthouse begins", "seed": index,
-                "max_tokens": self.num_tokens, "ignore_eos": True, "temperature": 0.8 if index % 2 else 0}
+                "max_tokens": self.num_tokens + 3 * index, "ignore_eos": True, "temperature": 0.8 if index % 2 else 0}
 
     def client(self, index):
         while not self.stopping and self.one_stream(index):

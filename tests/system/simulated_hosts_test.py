@@ -6,6 +6,7 @@ good is noticed within 5 s, and a spare takes over. `--cuts N`: so many short cu
 import argparse
 import pathlib
 import random
+import signal
 import sys
 import time
 import unittest
@@ -80,6 +81,15 @@ class SimulatedHosts(unittest.TestCase):
                 self.hosts.switch(f"join {name}")
             time.sleep(8)
             self.check(server, load, 0)
+            self.check_end(server)
+
+    def test_a_rank_of_another_host_is_killed(self):
+        with self.serve("-pp", NUM_HOSTS - 1, "--spares", 1) as server:
+            load = Load(server.wait_ready(120), NUM_CLIENTS, NUM_TOKENS)
+            time.sleep(5)
+            server.signal_rank(1, signal.SIGKILL)
+            time.sleep(10)
+            self.check(server, load, 1)
             self.check_end(server)
 
     def test_a_link_that_stays_cut(self):
