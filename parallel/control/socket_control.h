@@ -32,8 +32,8 @@ struct ControlTimes {
   int handshake_within_ms = 5'000;  ///< of one connection, for strangers too
 
   static ControlTimes one_host() { return {}; }
-  /// A lost packet costs TCP 200 ms, a cut of 1.5 s about 3 s of silence: its pauses double. Heartbeats that are late make
-  /// up to 5 s of it.
+  /// A lost packet costs TCP 200 ms, a cut of 1.5 s about 3 s of silence: its pauses double. Late heartbeats make up to
+  /// 5 s of the 4.
   static ControlTimes between_hosts() { return {.suspect_after_ms = 1'500, .dead_after_ms = 4'000}; }
 };
 

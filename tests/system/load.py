@@ -94,8 +94,8 @@ class Load:
         return not self.failures and self.refused > 0 and self.whole_after_refusal > 0
 
     def __str__(self):
-        return (f"{self.whole} streams whole, {self.whole_after_refusal} of them after the first refusal, {self.refused} "
-                f"refused, longest pause {self.longest_pause:.1f} s, {len(self.failures)} failures {self.failures[:3]}")
+        return (f"{self.whole} streams whole, {self.whole_after_refusal} of them after the first refusal, "
+                f"{self.refused} refused, longest pause {self.longest_pause:.1f} s, {len(self.failures)} failures {self.failures[:3]}")
 
 
 class Address:
