@@ -26,6 +26,7 @@ constexpr int kMaxInFlight = 64;
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxLayers = 1024;
 constexpr int kMaxStartupTimeout = 86400;
+constexpr int kMaxDrainTime = 86400;
 constexpr int64_t kMaxKvBlocks = int64_t{1} << 31;
 constexpr int64_t kMaxKvBytes = int64_t{1} << 46;
 constexpr int64_t kMaxDiskBytes = int64_t{1} << 50;
@@ -273,6 +274,10 @@ std::vector<OptionRow> server_rows(ServeOptions& options) {
            options.control_interface),
       integer({.name = "startup-timeout-s", .value_name = "N", .help = "seconds to wait for all ranks"},
               options.startup_timeout_s, {1, kMaxStartupTimeout}),
+      integer({.name = "drain-before-end",
+               .value_name = "SECONDS",
+               .help = "drain so long before the end of a Slurm job's time, at most for half of it; 0: never"},
+              options.drain_before_end_s, {0, kMaxDrainTime}),
       choice({.name = "log-level", .value_name = "LEVEL", .help = "trace, debug, info, warn, error or off"},
              options.log_level, kLogLevels),
   };

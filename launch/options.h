@@ -75,6 +75,7 @@ struct ServeOptions {
   int startup_timeout_s = 300;    ///< ranks that have not appeared by then are named and the job ends
   int spares = 0;                 ///< ranks that wait to take the place of a lost one
   bool repair = true;             ///< a lost rank costs a pause, where the launcher leaves the others alive
+  int drain_before_end_s = 120;   ///< of a batch job's time; 0: never
   int stall_timeout_s = 30;       ///< a micro-batch without a result, or a rank without a word, for so long
   std::string log_level = "info";
 };

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -21,6 +22,7 @@
 #include "kernels/base/check.h"
 #include "kernels/base/log.h"
 #include "launch/engine_settings.h"
+#include "launch/job_end.h"
 #include "parallel/end_job.h"
 #include "parallel/launcher.h"
 
@@ -30,8 +32,16 @@ namespace {
 /// So long rank 0 may take to end the job after another rank has told it of a fault.
 constexpr std::chrono::milliseconds kFaultTimeout{3'000};
 
-/// SIGTERM, SIGINT and SIGUSR1 drain; a second one of the first two ends the job at once. SIGHUP reads files again;
-/// where there are none it means that the terminal has gone, and drains (but under nohup). Only rank 0 acts on signals.
+/// How late a step of the clock may be seen.
+constexpr std::chrono::seconds kLongestSleep{10};
+
+std::chrono::milliseconds unix_time() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
+}
+
+/// SIGTERM, SIGINT and SIGUSR1 drain, and so does the time that is given; a second one of the first two ends the job at
+/// once. SIGHUP reads files again; where there are none it means that the terminal has gone, and drains (but under
+/// nohup). Only rank 0 acts on signals.
 class DrainOnSignal {
  public:
   /// Blocks the signals for this thread and those it starts from now on.
@@ -40,7 +50,8 @@ class DrainOnSignal {
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
   }
 
-  DrainOnSignal(Head& head, ServingEngine& engine) : thread_([this, &head, &engine] { wait(head, engine); }) {}
+  DrainOnSignal(Head& head, ServingEngine& engine, std::optional<int64_t> drain_at_unix_s)
+      : drain_at_(drain_at_unix_s), thread_([this, &head, &engine] { wait(head, engine); }) {}
   ~DrainOnSignal() {
     ended_ = true;
     pthread_kill(thread_.native_handle(), SIGUSR1);
@@ -61,11 +72,21 @@ class DrainOnSignal {
     return action.sa_handler == SIG_IGN;
   }
 
+  /// 0: it is time to drain.
+  int next_signal(const sigset_t& set) const {
+    for (;;) {
+      std::chrono::milliseconds left = kLongestSleep;
+      if (drain_at_) left = std::min(left, std::chrono::seconds(*drain_at_) - unix_time());
+      if (left.count() <= 0) return 0;
+      const timespec sleep{.tv_sec = left.count() / 1000, .tv_nsec = left.count() % 1000 * 1'000'000};
+      if (const int signal = sigtimedwait(&set, nullptr, &sleep); signal > 0) return signal;
+    }
+  }
+
   void wait(Head& head, ServingEngine& engine) {
     const sigset_t set = signals();
     for (bool draining = false;;) {
-      int signal = 0;
-      sigwait(&set, &signal);
+      const int signal = next_signal(set);
       if (ended_) return;
       if (signal == SIGHUP && (head.reloads() || hangup_is_ignored())) {
         log::info("signal {}: reading files again", signal);
@@ -75,15 +96,27 @@ class DrainOnSignal {
       if (draining && (signal == SIGTERM || signal == SIGINT)) end_job("a second signal came while draining");
       if (draining) continue;
       draining = true;
-      log::info("signal {}: draining, new requests are refused", signal);
+      drain_at_.reset();
+      log::info("{}: draining, new requests are refused",
+                signal == 0 ? "the job's time ends soon" : fmt::format("signal {}", signal));
       head.drain();
       engine.drain();
     }
   }
 
   std::atomic<bool> ended_{false};
+  std::optional<int64_t> drain_at_;  ///< the thread's own
   std::thread thread_;
 };
+
+/// By the variables of Slurm, whose message is said.
+std::optional<int64_t> time_to_drain(const ServeOptions& options) {
+  const DrainPlan plan = plan_drain(std::getenv("SLURM_JOB_END_TIME"), options.drain_before_end_s,
+                                    std::chrono::floor<std::chrono::seconds>(unix_time()).count());
+  if (plan.wrong) log::warn("{}", plan.message);
+  if (plan.at_unix_s) log::info("{}", plan.message);
+  return plan.at_unix_s;
+}
 
 /// Hands messages to the parts of this rank they are for.
 ControlChannel::Handlers handlers(RankRunner& runner, ServingEngine* engine, ControlChannel& control, Job& job) {
@@ -211,7 +244,7 @@ int run_rank(Job& job, const ServeOptions& options, const MakeHead& make_head) {
   std::unique_ptr<DrainOnSignal> signals;
   if (rank == 0) {
     engine->start();
-    signals = std::make_unique<DrainOnSignal>(*head, *engine);
+    signals = std::make_unique<DrainOnSignal>(*head, *engine, time_to_drain(options));
   }
   try {
     runner.run();

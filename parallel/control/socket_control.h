@@ -32,8 +32,9 @@ struct ControlTimes {
   int handshake_within_ms = 5'000;  ///< of one connection, for strangers too
 
   static ControlTimes one_host() { return {}; }
-  /// A lost packet costs TCP 200 ms, a cut of 1.5 s about 3 s of silence: its pauses double.
-  static ControlTimes between_hosts() { return {.suspect_after_ms = 1'500, .dead_after_ms = 4'500}; }
+  /// A lost packet costs TCP 200 ms, a cut of 1.5 s about 3 s of silence: its pauses double. Late heartbeats make up to
+  /// 5 s of the 4.
+  static ControlTimes between_hosts() { return {.suspect_after_ms = 1'500, .dead_after_ms = 4'000}; }
 };
 
 struct ControlIdentity {

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""SIGUSR1 to rank 0 under 16 streams: all of them end as they would have, new requests get 503, the job ends with 0."""
+"""SIGUSR1 to rank 0 under 16 streams, or the end of a Slurm job's time under load: all of them end as they would have,
+new requests get 503, the job ends with 0."""
 import concurrent.futures
 import signal
 import threading
+import time
 import unittest
 
 import server as system
+from load import Load
 
 NUM_STREAMS = 16
 NUM_TOKENS = 96
@@ -50,6 +53,24 @@ class Drain(unittest.TestCase):
 
     def test_terminate_rank_0(self):
         self.check_drain(signal.SIGTERM)
+
+    def test_before_the_job_s_time_ends(self):
+        end = int(time.time()) + 30
+        with system.Server("smollm2", num_ranks=2, arguments=["-pp", "2", "--drain-before-end", 20],
+                           environment={"SLURM_JOB_END_TIME": str(end)}) as server:
+            server.wait_ready()
+            load = Load(server).wait()
+            self.assertTrue(load.drained_whole(), str(load))
+            self.assertEqual(server.wait_exit(30), 0)
+            self.assertIn("the job's time ends soon: draining", server.log())
+            self.assertEqual(server.processes(), {})
+
+    def test_an_end_that_makes_no_sense_is_said_once(self):
+        with system.Server("smollm2", num_ranks=2, arguments=["-pp", "2"],
+                           environment={"SLURM_JOB_END_TIME": "1234"}) as server:
+            server.wait_ready()
+            self.assertEqual(server.log().count("SLURM_JOB_END_TIME 1234 is not a time to come"), 1)
+            self.assertEqual(server.drain(15), 0)
 
     def test_idle(self):
         with system.Server("smollm2", num_ranks=3, arguments=["-pp", "3"]) as server:

@@ -91,12 +91,13 @@ class Stream:
 
 
 class Job:
-    """launch/run with some ranks of echelon; `arguments` begin with the command."""
-    def __init__(self, arguments, num_ranks=1, environment=None):
+    """launch/run with some ranks of echelon; `arguments` begin with the command. `prefix` comes before launch/run."""
+    def __init__(self, arguments, num_ranks=1, environment=None, launcher_arguments=(), prefix=()):
         self.num_ranks = num_ranks
         self.mark = uuid.uuid4().hex
         self.log_file = tempfile.NamedTemporaryFile(prefix="echelon-job-", suffix=".log")
-        command = [str(ROOT / "launch/run"), "-np", str(num_ranks), "--", *map(str, arguments)]
+        command = [*map(str, prefix), str(ROOT / "launch/run"), "-np", str(num_ranks), *map(str, launcher_arguments), "--",
+                   *map(str, arguments)]
         variables = {**os.environ, MARK: self.mark, **(environment or {})}
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log_file,
                                         stderr=subprocess.STDOUT, env=variables, start_new_session=True)
@@ -164,13 +165,14 @@ class Job:
 
 
 class Server(Job):
-    def __init__(self, model="smollm2", num_ranks=1, arguments=(), environment=None, api_key=None, port=None):
+    def __init__(self, model="smollm2", num_ranks=1, arguments=(), environment=None, api_key=None, port=None,
+                 **launch):
         self.model = model_path(model) if model in MODEL_FILES else str(model)
         self.port = port or free_port()
         self.api_key = api_key
         variables = {**(environment or {}), **({"ECHELON_API_KEY": api_key} if api_key else {})}
         super().__init__(["serve", self.model, "--host", "127.0.0.1", "--port", self.port, "--served-model-name",
-                          MODEL_NAME, *arguments], num_ranks, variables)
+                          MODEL_NAME, *arguments], num_ranks, variables, **launch)
 
     def __str__(self):
         return f"the server on port {self.port}"
