@@ -27,7 +27,9 @@ TEST(Cores, OneThatIsBoundToOneCoreGetsAllAndOneWithMoreKeepsThem) {
   const CoreSet all = bound_cores();
   ASSERT_GT(all.count(), 0);
   std::thread([&] {
-    if (all.count() > 2) EXPECT_EQ(widen_binding(), all) << "not bound to one core";
+    if (all.count() > 2) {
+      EXPECT_EQ(widen_binding(), all) << "not bound to one core";
+    }
     int first = 0;
     while (!all.has(first)) ++first;
     cpu_set_t one;

@@ -10,6 +10,7 @@ import concurrent.futures
 import http.client
 import json
 import os
+import pathlib
 import random
 import signal
 import socket
@@ -41,8 +42,8 @@ def body_of(index, num_tokens):
 class Reader:
     """One stream over as many connections as it takes."""
 
-    def __init__(self, port, body):
-        self.port, self.body = port, body
+    def __init__(self, port, body, key=None):
+        self.port, self.body, self.key = port, body, key
         self.last_id = None
         self.texts, self.finishes, self.logprobs = {}, {}, []
         self.done = self.failed = False
@@ -52,6 +53,8 @@ class Reader:
     def read(self):
         """Until the end of the stream, or of the connection."""
         path, headers = "/v1/completions", {"Content-Type": "application/json"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
         if self.last_id:
             path += f"/{self.last_id.split('/')[0]}/resume"
             headers["Last-Event-ID"] = self.last_id
@@ -192,11 +195,27 @@ class Resume(unittest.TestCase):
                 self.assertIn("another server uses it", second.log())
 
 
+def follow(port, key, num_tokens):
+    """Streams of a server that another has started, and may lose: each goes on, and says what it says again."""
+    with concurrent.futures.ThreadPoolExecutor(NUM_STREAMS) as pool:
+        first, second = ([Reader(port, body_of(index, num_tokens), key) for index in range(NUM_STREAMS)] for _ in range(2))
+        answers = [reader.answer() for reader in pool.map(Reader.read_all, first)]
+        again = [reader.answer() for reader in pool.map(Reader.read_all, second)]
+    wrong = [index for index, (a, b) in enumerate(zip(answers, again)) if a != b or not a[0]]
+    resumed = sum(reader.num_connections > 1 for reader in first)
+    print(f"{len(wrong)} of {NUM_STREAMS} streams with other bytes {wrong[:5]}, {resumed} of them went on elsewhere")
+    return not wrong and resumed > 0
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, help="row 3 of the table, so many times")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--follow", type=int, metavar="PORT", help="streams of a server there, which is lost meanwhile")
+    parser.add_argument("--key-file", type=pathlib.Path)
     arguments, rest = parser.parse_known_args()
+    if arguments.follow:
+        sys.exit(not follow(arguments.follow, arguments.key_file.read_text().strip(), 600))
     if not arguments.kills:
         unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
     random_source = random.Random(arguments.seed)
