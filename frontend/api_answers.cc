@@ -91,14 +91,9 @@ asio::awaitable<HttpResponse> Api::generate(HttpRequest request, const ModelEndp
   begin_answer(endpoint, request.tenant, *setup);
   std::unique_ptr<ResumableStream> stream;
   if (journal_ != nullptr && setup->params.stream) {
-    StoredStream stored = stream_to_store(*setup, endpoint.path, std::move(request.body));
-    auto work = [&] { return journal_->begin(stored); };
-    const std::optional<int64_t> number = co_await text_work(true, work);
-    stored.number = number.value_or(0);
-    stored.body.clear();
-    if (number)
-      stream =
-          std::make_unique<ResumableStream>(*journal_, std::move(stored), EventPosition(num_choices(*setup)), *setup);
+    stream =
+        std::make_unique<ResumableStream>(*journal_, stream_to_store(*setup, endpoint.path, std::move(request.body)),
+                                          EventPosition(num_choices(*setup)), *setup);
   }
   co_return co_await begin(std::move(request), endpoint, std::move(*setup), std::move(stream));
 }
@@ -123,7 +118,7 @@ asio::awaitable<HttpResponse> Api::resume_stream(HttpRequest request, const Mode
         400, fmt::format("Last-Event-ID '{}' is not of an event of this stream", shortened(request.last_event_id)),
         "invalid_event_id"));
   auto find = [&] { return journal_->find(id, request.tenant); };
-  auto stored = co_await text_work(true, find);
+  auto stored = co_await offload(journal_->thread(), find);
   if (!stored || stored->path != endpoint.path) co_return refusal(no_such_stream(id));
   auto setup = co_await prepare(endpoint, stored->body);
   if (setup.has_error()) co_return refusal(setup.error());
@@ -132,6 +127,7 @@ asio::awaitable<HttpResponse> Api::resume_stream(HttpRequest request, const Mode
   const auto seen = event ? EventPosition::parse(event->position, choices) : EventPosition(choices);
   if (!seen)
     co_return refusal(http_refusal(400, "Last-Event-ID has not the counts of this stream", "invalid_event_id"));
+  stored->body.clear();
   auto stream = std::make_unique<ResumableStream>(*journal_, std::move(*stored), *seen, *setup);
   co_return co_await begin(std::move(request), endpoint, std::move(*setup), std::move(stream));
 }
@@ -140,10 +136,15 @@ asio::awaitable<HttpResponse> Api::begin(HttpRequest request, const ModelEndpoin
                                          std::unique_ptr<ResumableStream> stream) {
   const bool streams = setup.params.stream;
   const auto strand = co_await asio::this_coro::executor;
+  ResumableStream* const kept = stream.get();
   auto generation = std::make_unique<Generation>(engine_, endpoint.make_answer(std::move(setup)), options_,
                                                  request.record, strand, std::move(stream));
   if (const auto error = generation->submit()) co_return refusal(*error);
   charge(*request.record);
+  if (kept != nullptr && kept->stored().number == 0) {  // beside the prefill; nothing is sent before
+    auto write = [&] { return journal_->begin(kept->stored()); };
+    kept->set_number(co_await offload(journal_->thread(), write));
+  }
   if (streams) {
     HttpResponse response;
     response.content_type = "text/event-stream; charset=utf-8";

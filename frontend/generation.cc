@@ -153,7 +153,7 @@ std::optional<RequestError> Generation::submit_alone(size_t prompt, int choice, 
 std::optional<RequestError> Generation::submit_rest() {
   const GenerationParams& params = answer_->params();
   const auto num_choices = static_cast<size_t>(params.num_choices);
-  std::vector<StoredChoice> choices = stream_->stored();
+  std::vector<StoredChoice> choices = stream_->stored().choices;
   choices.resize(prompts_.size() * num_choices);
   std::set<size_t> ended;
   for (size_t i = 0; i < choices.size(); ++i) {
@@ -202,7 +202,7 @@ std::optional<RequestError> Generation::submit() {
   const GenerationParams& params = answer_->params();
   if (params.stream) opening_ = answer_->opening_events();
   if (stream_) opening_ = stream_->opening(opening_);
-  const bool goes_on = stream_ && !stream_->stored().empty();
+  const bool goes_on = stream_ && !stream_->stored().choices.empty();
   if (auto error = goes_on ? submit_rest() : submit_prompts()) return error;
   accepted_ = true;
   if (answer_->done()) end();

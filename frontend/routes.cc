@@ -46,6 +46,8 @@ constexpr Operation kMessages{.summary = "Anthropic's messages",
                               .error = "MessagesError"};
 constexpr Operation kResume{
     .summary = "goes on with a stream, behind the event of Last-Event-ID", .answer = "", .media = "text/event-stream"};
+constexpr Operation kResumeMessages{
+    .summary = kResume.summary, .answer = "", .media = kResume.media, .error = "MessagesError"};
 constexpr Operation kCountTokens{.summary = "how many tokens a conversation has",
                                  .answer = "TokenCount",
                                  .body = &describe_body<&read_count_request>,
@@ -79,7 +81,7 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"/v1/chat/completions/{id}/resume", "POST", Access::limited, &Api::resume, kResume},
     {"/v1/completions/{id}/resume", "POST", Access::limited, &Api::resume, kResume},
     {"/v1/responses/{id}/resume", "POST", Access::limited, &Api::resume, kResume},
-    {"/v1/messages/{id}/resume", "POST", Access::limited, &Api::resume, kResume},
+    {"/v1/messages/{id}/resume", "POST", Access::limited, &Api::resume, kResumeMessages},
     {"/v1/messages/count_tokens", "POST", Access::guarded, &Api::count_tokens, kCountTokens},
     {"/v1/embeddings", "POST", Access::limited, &Api::embeddings, kEmbeddings},
     {"/score", "POST", Access::limited, &Api::score, kScore},

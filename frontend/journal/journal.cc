@@ -41,7 +41,7 @@ Journal::Journal(const std::filesystem::path& folder, std::chrono::seconds keep)
   ::chmod(file.c_str(), 0600);
   database_->make_tables(kSchema, kSchemaVersion);
   forget();
-  thread_ = std::thread([this] { loop(); });
+  writer_ = std::thread([this] { loop(); });
 }
 
 Journal::~Journal() {
@@ -50,7 +50,8 @@ Journal::~Journal() {
     ending_ = true;
   }
   changed_.notify_all();
-  thread_.join();
+  callers_.join();
+  writer_.join();
 }
 
 void Journal::note_fault(const char* what) {

@@ -9,6 +9,7 @@
 // also undo the streams of the last seconds.
 #pragma once
 
+#include <boost/asio/thread_pool.hpp>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -33,6 +34,9 @@ class Journal {
   /// damaged or another server's.
   Journal(const std::filesystem::path& folder, std::chrono::seconds keep);
   ~Journal();
+
+  /// For calls that wait for the disk.
+  boost::asio::thread_pool& thread() { return callers_; }
 
   // Any thread. Those that wait for the disk do not throw: a fault is logged and counted, and the stream goes on
   // without being kept.
@@ -73,7 +77,8 @@ class Journal {
   std::condition_variable changed_;
   std::vector<Entry> waiting_;
   bool ending_ = false;
-  std::thread thread_;
+  std::thread writer_;
+  boost::asio::thread_pool callers_{1};
 };
 
 }  // namespace echelon

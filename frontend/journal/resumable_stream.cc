@@ -20,11 +20,22 @@ ResumableStream::ResumableStream(Journal& journal, StoredStream stored, EventPos
 }
 
 void ResumableStream::note(size_t choice, const OutputEvent& event) {
-  if (!keeps_tokens_) return;
+  if (!keeps_tokens_ || !is_kept_) return;
+  if (stored_.number == 0) {
+    early_.emplace_back(choice, event);
+    return;
+  }
   for (const OutputToken& output : event.tokens)
     journal_.add(stored_.number, choice, num_tokens_[choice]++, output.token);
   if (event.finish == FinishReason::stop || event.finish == FinishReason::length)
     journal_.finish(stored_.number, choice, num_tokens_[choice], *event.finish, event.stop_token);
+}
+
+void ResumableStream::set_number(std::optional<int64_t> number) {
+  stored_.number = number.value_or(0);
+  is_kept_ = number.has_value();
+  stored_.body.clear();
+  for (const auto& [choice, event] : std::exchange(early_, {})) note(choice, event);
 }
 
 std::string ResumableStream::pieces(const Answer::Effects& effects) {
@@ -46,7 +57,8 @@ std::string ResumableStream::numbered(std::string_view events, size_t lane) {
     events.remove_prefix(event.size());
     if (++num_events_[lane] <= seen_[lane]) continue;
     seen_[lane] = num_events_[lane];
-    fmt::format_to(std::back_inserter(out), "id: {}/{}\n{}", stored_.id, seen_.text(), event);
+    if (is_kept_) fmt::format_to(std::back_inserter(out), "id: {}/{}\n", stored_.id, seen_.text());
+    out += event;
   }
   return out;
 }

@@ -1,8 +1,11 @@
 // One stream with numbered events, which the journal keeps: what a client gets of it, and gets of it again.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "frontend/journal/event_position.h"
@@ -11,14 +14,18 @@
 
 namespace echelon {
 
-/// On the session's strand. The answer has to be the one that the stream was begun with, and gets all of its tokens,
-/// those of `stored` first; what the client has seen is left out here.
+/// On the session's strand. It may run before it is written: what is noted meanwhile waits. The answer has to be the
+/// one that the stream was begun with, and gets all of its tokens, those of `stored` first; what the client has seen is
+/// left out here.
 class ResumableStream {
  public:
   /// `journal` must outlive this.
   ResumableStream(Journal& journal, StoredStream stored, EventPosition seen, const AnswerSetup& setup);
 
-  const std::vector<StoredChoice>& stored() const { return stored_.choices; }
+  /// Without a number it is not in the journal yet. Meanwhile another thread may read it.
+  const StoredStream& stored() const { return stored_; }
+  /// What Journal::begin() gave. Nothing: the stream goes on without being kept, and its events without ids.
+  void set_number(std::optional<int64_t> number);
   /// Of the engine, for a prompt's choice; before the answer takes it.
   void note(size_t choice, const OutputEvent& event);
 
@@ -31,8 +38,10 @@ class ResumableStream {
   std::string numbered(std::string_view events, size_t lane);
 
   Journal& journal_;
-  const StoredStream stored_;
-  EventPosition seen_;  ///< by the client, when it has what is written
+  StoredStream stored_;
+  bool is_kept_ = true;
+  std::vector<std::pair<size_t, OutputEvent>> early_;  ///< before it was written
+  EventPosition seen_;                                 ///< by the client, when it has what is written
   const bool keeps_tokens_;
   EventPosition num_events_;        ///< of the answer, so far
   std::vector<size_t> num_tokens_;  ///< in the journal, by prompt x n + choice
