@@ -27,6 +27,11 @@ std::optional<RequestError> restore(const StoredStream& stored, AnswerSetup& set
                         "the stream was begun by a server with another model or another arithmetic, which would go on "
                         "with another text",
                         "stream_of_another_model");
+  const auto is_token = [&](TokenId token) { return token >= 0 && token < setup.model->vocab_size; };
+  const auto are_tokens = [&](const std::vector<TokenId>& tokens) { return std::ranges::all_of(tokens, is_token); };
+  if (!std::ranges::all_of(stored.prompts, are_tokens) ||
+      !std::ranges::all_of(stored.choices, are_tokens, &StoredChoice::tokens))
+    return http_refusal(409, "the stream is damaged: it has tokens that the model does not have", "stream_damaged");
   setup.id = stored.id;
   setup.tenant = stored.tenant;
   setup.created_unix_s = stored.began_unix_ms / 1000;

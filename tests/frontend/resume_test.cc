@@ -6,6 +6,7 @@
 #include <map>
 #include <regex>
 
+#include "frontend/storage/sqlite.h"
 #include "tests/frontend/front_end_test.h"
 #include "tests/frontend/http_client.h"
 
@@ -276,6 +277,18 @@ TEST_F(Resume, WhatCannotGoOnIsRefused) {
   front.start();
   port_ = front.port();
   EXPECT_EQ(code(asked(path, last, key)), "409 stream_of_another_model");
+}
+
+TEST_F(Resume, TokensThatTheModelDoesNotHaveAreRefused) {
+  for (const char* damage : {"UPDATE pieces SET tokens = x'00000040'", "UPDATE pieces SET tokens = x'FFFFFFFF'",
+                             "UPDATE streams SET prompts = x'0100000000000040'"}) {
+    start_again();
+    const auto whole = stream("/v1/completions", R"({"prompt":"hello","max_tokens":5,"stream":true})");
+    front_.reset();
+    Database(folder_ / "journal.sqlite3", Database::Users::one).execute(damage);
+    start_again();
+    EXPECT_EQ(resume("/v1/completions", whole.at(2).id).status, 409) << damage;
+  }
 }
 
 TEST_F(Resume, WithoutAJournalThereAreNoIds) {
